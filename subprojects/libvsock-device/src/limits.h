@@ -1,0 +1,106 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Every limit of the library: its unit, why this value, what happens when it
+ * is reached, and the test that reaches it.
+ */
+
+#ifndef VSK_LIMITS_H
+#define VSK_LIMITS_H
+
+/*
+ * Bytes of payload in one packet from the guest.  Linux sends no more
+ * (VIRTIO_VSOCK_MAX_PKT_BUF_SIZE).  Beyond: the packet is refused and
+ * its flow, if any, reset.  Test: /dev/tx/len-beyond-64k-is-refused
+ */
+#define VSK_MAX_PKT_PAYLOAD 65536u
+
+/*
+ * Bytes advertised for one flow.  What Linux's vhost_vsock advertises, so that
+ * guests are tuned for it.  Beyond: RST, VSK_REFUSED_CREDIT.
+ * Test: /conn/credit/overrun-resets
+ */
+#define VSK_DEFAULT_BUF_ALLOC 262144u
+
+/* The same, at the least: two of a Linux guest's pages, for progress. */
+#define VSK_MIN_BUF_ALLOC 8192u
+
+/*
+ * Bytes advertised over all flows: the memory that host programs which do not
+ * read can cost.  Flows get a 1/VSK_STAGED_SHARE of what is left, so that
+ * many flows get smaller windows; when less than VSK_MIN_BUF_ALLOC is left,
+ * further ones are refused.  Test: /mux/limits/window-shrinks-with-load
+ */
+#define VSK_DEFAULT_MAX_STAGED (256ull << 20)
+#define VSK_STAGED_SHARE 64u
+
+/*
+ * Flows at once.  Each costs a descriptor, which is usually the lower limit.
+ * Beyond: RST, VSK_REFUSED_LIMIT.  Test: /mux/limits/max-conns
+ */
+#define VSK_DEFAULT_MAX_CONNS 16384u
+
+/*
+ * RSTs that wait for an RX buffer and belong to no flow.  As many as the
+ * largest queue of QEMU's device; when all are used TX is not
+ * processed until RX drains (5.10.6.3.1).  Test: /dev/tx/stops-when-replies-wait
+ */
+#define VSK_MAX_ORPHAN_RSTS 256u
+
+/*
+ * Host clients that have not yet written their CONNECT line.  As many as a
+ * listener's usual backlog.  Beyond: the oldest of them is dropped,
+ * VSK_REFUSED_HOST_LIMIT.  Test: /host/limits/clients-without-a-line
+ */
+#define VSK_MAX_HOST_CLIENTS 128u
+
+/* Backlog of the listening socket: connections the kernel holds for us.
+ * Beyond: the host client's connect() waits or gets EAGAIN. */
+#define VSK_HOST_BACKLOG 1024
+
+/*
+ * Longest "CONNECT <port>" line with its newline: verb 8, port 10, spaces and
+ * CR to spare.  Beyond: the client is dropped, VSK_REFUSED_HOST_LINE.
+ * Test: /host/line/without-end
+ */
+#define VSK_MAX_LINE 32u
+
+/*
+ * Host ports that the device chooses for host clients.  At most 65535, so
+ * that "OK 65535\n" has the 9 bytes that all known clients can read; from
+ * where Linux's ephemeral ports start.  A port is unique per guest port only,
+ * so the range is no limit on flows as such.
+ */
+#define VSK_FIRST_HOST_PORT 32768u
+#define VSK_LAST_HOST_PORT  65535u
+
+/* Milliseconds; see #VskDevConfig.  The first two are Linux's. */
+#define VSK_DEFAULT_REQUEST_TIMEOUT_MS 2000u
+#define VSK_DEFAULT_CLOSE_TIMEOUT_MS   8000u
+#define VSK_DEFAULT_LINE_TIMEOUT_MS    5000u
+
+/* Milliseconds to wait for the guest to take a TRANSPORT_RESET event before
+ * RX goes on without.  Test: /dev/event/rx-goes-on-without-event-buffers */
+#define VSK_EVENT_TIMEOUT_MS 2000u
+
+/* Milliseconds until the listener is tried again after accept() ran out of
+ * descriptors or memory.  Test: /host/faults/emfile-is-retried */
+#define VSK_ACCEPT_RETRY_MS 100u
+
+/*
+ * One turn of one flow towards the guest, and one write to a host socket:
+ * bytes, RX chains, and pieces of memory.  Fairness is by turns.
+ */
+#define VSK_TURN_BYTES  65536u
+#define VSK_TURN_CHAINS 32u
+#define VSK_TURN_IOV    512u
+
+/* Work of one call, so that the embedder's loop gets its turn: Linux's weights
+ * of vhost_vsock. */
+#define VSK_CALL_PACKETS 256u
+#define VSK_CALL_BYTES   524288u
+
+/* Events taken from epoll at once. */
+#define VSK_POLL_EVENTS 64
+
+#endif /* VSK_LIMITS_H */

@@ -1,0 +1,99 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Staging ring of a flow, guest to host.
+ */
+
+#include "ring.h"
+#include "pkt.h"
+
+#include <string.h>
+
+void vsk_ring_init(VskRing *ring, uint32_t capacity)
+{
+    *ring = (VskRing) { .capacity = capacity };
+}
+
+void vsk_ring_clear(VskRing *ring)
+{
+    g_clear_pointer(&ring->data, g_free);
+    ring->head = 0;
+    ring->used = 0;
+}
+
+void vsk_ring_fini(VskRing *ring)
+{
+    vsk_ring_clear(ring);
+}
+
+/* Append @len bytes, which fit. */
+static void append(VskRing *ring, const uint8_t *bytes, uint32_t len)
+{
+    uint32_t tail = (uint32_t)(((uint64_t)ring->head + ring->used) %
+                               ring->capacity);
+    uint32_t n = MIN(len, ring->capacity - tail);
+
+    memcpy(ring->data + tail, bytes, n);
+    memcpy(ring->data, bytes + n, len - n);
+    ring->used += len;
+}
+
+bool vsk_ring_push(VskRing *ring, const struct iovec *iov, unsigned int n_iov,
+                   size_t offset)
+{
+    size_t size = vsk_iov_size(iov, n_iov);
+
+    if (offset >= size) {
+        return offset == size;
+    }
+    if (size - offset > ring->capacity - ring->used) {
+        return false;
+    }
+    if (!ring->data) {
+        ring->data = g_malloc(ring->capacity);
+    }
+    for (unsigned int i = 0; i < n_iov; i++) {
+        size_t skip = MIN(offset, iov[i].iov_len);
+
+        if (iov[i].iov_len > skip) {
+            append(ring, (const uint8_t *)iov[i].iov_base + skip,
+                   (uint32_t)(iov[i].iov_len - skip));
+        }
+        offset -= skip;
+    }
+    return true;
+}
+
+static void drop_front(VskRing *ring, uint32_t len)
+{
+    ring->head = (uint32_t)(((uint64_t)ring->head + len) % ring->capacity);
+    ring->used -= len;
+    if (ring->used == 0) {
+        vsk_ring_clear(ring);
+    }
+}
+
+ssize_t vsk_ring_flush(VskRing *ring, VskStream *stream)
+{
+    ssize_t total = 0;
+
+    while (ring->used) {
+        uint32_t first = MIN(ring->used, ring->capacity - ring->head);
+        struct iovec iov[2] = {
+            { ring->data + ring->head, first },
+            { ring->data, ring->used - first },
+        };
+        uint32_t asked = ring->used;
+        ssize_t n = stream->ops->writev(stream, iov, iov[1].iov_len ? 2 : 1);
+
+        if (n <= 0) {
+            return total ? total : n;
+        }
+        drop_front(ring, (uint32_t)n);
+        total += n;
+        if ((uint32_t)n < asked) {
+            break; /* the rest would get -EAGAIN; its event will come */
+        }
+    }
+    return total;
+}

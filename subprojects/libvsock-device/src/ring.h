@@ -1,0 +1,47 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Staging ring: the bytes of one flow that its host socket would not take yet.
+ *
+ * The memory is allocated when the first byte is staged and given back when
+ * the last one is written, so an idle flow costs none.
+ */
+
+#ifndef VSK_RING_H
+#define VSK_RING_H
+
+#include "stream.h"
+
+typedef struct VskRing {
+    uint8_t *data;     /* NULL while empty */
+    uint32_t capacity; /* bytes */
+    uint32_t head;     /* offset of the oldest byte */
+    uint32_t used;     /* bytes */
+} VskRing;
+
+void vsk_ring_init(VskRing *ring, uint32_t capacity);
+void vsk_ring_fini(VskRing *ring);
+
+static inline uint32_t vsk_ring_used(const VskRing *ring)
+{
+    return ring->used;
+}
+
+/*
+ * Append the bytes of @iov from @offset on.  The caller's credit keeps them
+ * within the capacity; false if they are not, and nothing was appended.
+ */
+bool vsk_ring_push(VskRing *ring, const struct iovec *iov, unsigned int n_iov,
+                   size_t offset);
+
+/*
+ * Write out as much as @stream takes.  Returns the bytes written, or the
+ * negative errno of a write that failed before any byte was written; 0 if
+ * the ring is empty.
+ */
+ssize_t vsk_ring_flush(VskRing *ring, VskStream *stream);
+
+/* Forget all bytes. */
+void vsk_ring_clear(VskRing *ring);
+
+#endif /* VSK_RING_H */
