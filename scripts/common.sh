@@ -6,7 +6,8 @@
 #
 # Sourced by bash scripts: . "$(dirname "$0")/common.sh"
 
-set -euo pipefail
+set -eEuo pipefail
+trap 'printf "error: %s, line %s: %s\n" "$0" "$LINENO" "$BASH_COMMAND" >&2' ERR
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 build=${BUILD:-$top/build}
