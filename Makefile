@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The door to everything; the work is done by scripts/.  `make help` tells.
+
+# Variables that the scripts read; give them on the command line.
+export QEMU QEMU_CONFIGURE BUILD JOBS KVM GUEST_CID SUITES V
+
+BUILD ?= build
+
+.PHONY: all help qemu lib tools run check install clean distclean
+
+all: lib qemu
+
+help:
+	@echo 'make             everything: QEMU with the device, the library, the tools'
+	@echo 'make run         boot a Linux guest with the device and show it at work'
+	@echo 'make check       run every test there is'
+	@echo 'make lib         the emulator library and nc-vsock alone, in seconds'
+	@echo 'make qemu        QEMU with the device, and the replay suite'
+	@echo 'make install     install library and nc-vsock (PREFIX=, DESTDIR=)'
+	@echo 'make clean       delete what was compiled; downloads stay'
+	@echo 'make distclean   delete the whole build folder'
+	@echo
+	@echo 'Programs are linked into $(BUILD)/bin.  Variables:'
+	@echo '  KVM=1             make run: the guest runs under KVM (needs /dev/kvm)'
+	@echo '  GUEST_CID=3       make run: the guest'"'"'s CID'
+	@echo '  SUITES="a b"      make check: only these suites; SUITES=list names them'
+	@echo '  V=1               make check: print every test, not only each suite'
+	@echo '  QEMU=7.2          the series of QEMU; default: the running Debian'"'"'s'
+	@echo '  QEMU_CONFIGURE=   more flags for QEMU'"'"'s configure'
+	@echo '  BUILD=build       the build folder'
+	@echo '  JOBS=N            compilers at a time; default: one per processor'
+
+qemu:
+	@scripts/build-qemu
+
+lib tools:
+	@scripts/build-lib
+
+run:
+	@scripts/run
+
+check:
+	@scripts/check
+
+install: lib
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install-lib
+
+clean:
+	@scripts/clean
+
+distclean:
+	@scripts/clean --all
