@@ -124,6 +124,13 @@ typedef enum VskQueue {
 } VskQueue;
 
 /*
+ * Pieces of memory in one direction of a chain, at the most; QEMU and
+ * libvhost-user see to it.  A TX packet in more is refused as one of a bad
+ * length, an RX chain of more is given back empty.
+ */
+#define VSK_MAX_CHAIN_IOV 1024u
+
+/*
  * One descriptor chain.  @elem is the embedder's own handle; the library hands
  * it back untouched.  The arrays stay valid until the chain is given back.
  */

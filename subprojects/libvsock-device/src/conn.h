@@ -39,7 +39,7 @@ typedef enum VskPhase {
 /* One direction of an established flow. */
 typedef enum VskPipe {
     VSK_PIPE_OPEN,
-    /* Its source has ended; bytes may still be on their way. */
+    /* Its source has ended; the sink does not know yet. */
     VSK_PIPE_ENDING,
     /* The sink knows of the end, or takes nothing any more. */
     VSK_PIPE_CLOSED,
@@ -58,6 +58,7 @@ typedef struct VskKey {
     uint32_t guest_port;
     uint32_t host_port;
     uint16_t type; /* VskType */
+    uint32_t hash; /* the table's; means nothing to others */
 } VskKey;
 
 typedef struct VskConn {
@@ -74,14 +75,20 @@ typedef struct VskConn {
     /* What the host socket is known to allow; events set, -EAGAIN clears. */
     bool readable;
     bool writable;
-    bool hung_up;     /* the host program has closed its end */
+    bool ends;        /* the host program sends no more than waits there */
+    bool hung_up;     /* both directions of the host socket have ended */
+    bool host_deaf;   /* the host program takes no more */
+    bool lost;        /* bytes of the guest were lost to a host that closed */
 
     bool owes_request;
     bool owes_response;
     bool owes_rst;
-    bool owes_credit;        /* an answer to CREDIT_REQUEST */
-    uint32_t told_shutdown;  /* VSK_SHUTDOWN_* that the guest has heard */
-    uint32_t burst;          /* RX chains the next read is likely to fill */
+    bool owes_credit;          /* an answer to CREDIT_REQUEST */
+    bool owes_credit_request;  /* see vsk_conn_expire() */
+    bool asked_credit;         /* CREDIT_REQUEST sent, not a word since */
+    uint32_t guest_shutdown;   /* VSK_SHUTDOWN_* that the guest has said */
+    uint32_t told_shutdown;    /* VSK_SHUTDOWN_* that the guest has heard */
+    uint32_t burst;            /* RX chains the next read is likely to fill */
 
     /* For the owner's lists; no meaning in here. */
     GList ready_link;
@@ -91,6 +98,7 @@ typedef struct VskConn {
     int64_t timer_at_ms;
     uint32_t polled;         /* the mask that is registered */
     uint64_t handle;
+    bool is_listed;            /* in the table by its ports */
 } VskConn;
 
 /**
@@ -128,8 +136,20 @@ bool vsk_conn_from_guest(VskConn *conn, const VskHdr *hdr,
 /* The stream's descriptor reported @events (EPOLL*). */
 void vsk_conn_host_event(VskConn *conn, uint32_t events);
 
-/* The timer that vsk_conn_timer() asked for has run out. */
-VskRefusal vsk_conn_expire(VskConn *conn);
+/**
+ * vsk_conn_expire:
+ * @ret_why: written if and only if true is returned
+ *
+ * The timer that vsk_conn_timer() asked for has run out.
+ *
+ * A guest that has not answered SHUTDOWN of both ways may have a slow reader:
+ * an RST now would cost it what it has not read.  So it is asked once for its
+ * credit.  Only one that has taken everything, or gives no answer at all, is
+ * reset (5.10.6.6.1 leaves the time to the implementation).
+ *
+ * Returns: true if the flow was ended; false if the timer is to run again.
+ */
+bool vsk_conn_expire(VskConn *conn, VskRefusal *ret_why);
 
 /* End the flow with an RST to the guest; nothing staged is kept. */
 void vsk_conn_reset(VskConn *conn);
@@ -150,11 +170,12 @@ unsigned int vsk_conn_wants_chains(const VskConn *conn);
  * vsk_conn_next_control:
  * @ret_hdr: written if and only if true is returned
  *
- * Make the next packet without payload: RST, RESPONSE, REQUEST, SHUTDOWN or
- * CREDIT_UPDATE, in this order, but SHUTDOWN and CREDIT_UPDATE only
- * while no data can be sent.
+ * Make the next packet without payload that is due: RST, REQUEST, RESPONSE,
+ * SHUTDOWN, CREDIT_UPDATE or CREDIT_REQUEST, in this order.  SHUTDOWN is due
+ * after the last byte only; a CREDIT_UPDATE nobody asked for only while no
+ * data can be sent, for data carries the same news.
  *
- * Returns: false if none is owed.
+ * Returns: false if none is due.
  */
 bool vsk_conn_next_control(VskConn *conn, VskHdr *ret_hdr);
 

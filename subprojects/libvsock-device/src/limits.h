@@ -93,7 +93,7 @@
  */
 #define VSK_TURN_BYTES  65536u
 #define VSK_TURN_CHAINS 32u
-#define VSK_TURN_IOV    512u
+#define VSK_TURN_IOV    VSK_MAX_CHAIN_IOV
 
 /* Work of one call, so that the embedder's loop gets its turn: Linux's weights
  * of vhost_vsock. */

@@ -5,9 +5,12 @@
  */
 
 #include "stream.h"
+#include "limits.h"
+#include "pkt.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -23,15 +26,67 @@ static SocketStream *socket_stream(const VskStream *stream)
     return (SocketStream *)stream;
 }
 
-static ssize_t socket_readv(VskStream *stream, const struct iovec *iov,
-                            int n_iov)
+static ssize_t receive(int fd, const struct iovec *iov, int n_iov, int flags,
+                       bool *ret_cut)
 {
+    struct msghdr msg = {
+        .msg_iov = (struct iovec *)iov,
+        .msg_iovlen = (size_t)n_iov,
+    };
     ssize_t n;
 
     do {
-        n = readv(socket_stream(stream)->fd, iov, n_iov);
+        n = recvmsg(fd, &msg, MSG_DONTWAIT | flags);
     } while (n < 0 && errno == EINTR);
+    *ret_cut = n > 0 && (msg.msg_flags & MSG_CTRUNC);
     return n < 0 ? -errno : n;
+}
+
+static ssize_t socket_readv(VskStream *stream, const struct iovec *iov,
+                            int n_iov)
+{
+    int fd = socket_stream(stream)->fd;
+    bool cut;
+    ssize_t n = receive(fd, iov, n_iov, 0, &cut);
+
+    /*
+     * The kernel ends a read behind bytes that carry descriptors (which we
+     * do not take, and it closes).  More may follow, and no event will tell.
+     */
+    while (cut) {
+        struct iovec rest[VSK_TURN_IOV];
+        size_t len;
+        unsigned int n_rest = vsk_iov_slice(rest, G_N_ELEMENTS(rest), iov,
+                                            (unsigned int)n_iov, (size_t)n,
+                                            SIZE_MAX, &len);
+        ssize_t more;
+
+        if (!n_rest) {
+            break;
+        }
+        more = receive(fd, rest, (int)n_rest, 0, &cut);
+        if (more <= 0) {
+            break;
+        }
+        n += more;
+    }
+    return n;
+}
+
+static bool socket_has_input(VskStream *stream)
+{
+    char byte;
+    struct iovec iov = { &byte, 1 };
+    bool cut;
+
+    return receive(socket_stream(stream)->fd, &iov, 1, MSG_PEEK, &cut) > 0;
+}
+
+static bool socket_has_hung_up(VskStream *stream)
+{
+    struct pollfd pfd = { .fd = socket_stream(stream)->fd };
+
+    return poll(&pfd, 1, 0) > 0 && (pfd.revents & (POLLHUP | POLLERR));
 }
 
 static ssize_t socket_writev(VskStream *stream, const struct iovec *iov,
@@ -91,6 +146,8 @@ static const VskStreamOps socket_ops = {
     .writev = socket_writev,
     .shutdown = socket_shutdown,
     .accepted = socket_accepted,
+    .has_input = socket_has_input,
+    .has_hung_up = socket_has_hung_up,
     .get_fd = socket_get_fd,
     .close = socket_close,
 };

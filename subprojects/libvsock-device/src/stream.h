@@ -16,10 +16,11 @@ typedef struct VskStream VskStream;
 
 typedef struct VskStreamOps {
     /*
-     * Bytes read or written, which may be fewer than asked for, or a negative
-     * errno.  -EAGAIN: wait for the descriptor.  A read of 0 is the end of
-     * file.  -EPIPE of a write: the host program takes no more.  Any other
-     * errno: the channel is broken.
+     * Bytes read or written, or a negative errno.  Fewer than asked for
+     * means that there is no more, or no more room, for now; so does -EAGAIN
+     * where there was none at all.  A read of 0 is the end of file.  -EPIPE
+     * of a write: the host program takes no more.  Any other errno: the
+     * channel is broken.
      */
     ssize_t (*readv)(VskStream *stream, const struct iovec *iov, int n_iov);
     ssize_t (*writev)(VskStream *stream, const struct iovec *iov, int n_iov);
@@ -30,6 +31,12 @@ typedef struct VskStreamOps {
 
     /* The guest accepted; its peer is our @host_port.  0 or negative errno. */
     int (*accepted)(VskStream *stream, uint32_t host_port);
+
+    /* Whether bytes wait to be read; false at the end of file, too. */
+    bool (*has_input)(VskStream *stream);
+
+    /* Whether both directions have ended, as when the host program closed. */
+    bool (*has_hung_up)(VskStream *stream);
 
     /* What to poll, or -1. */
     int (*get_fd)(const VskStream *stream);

@@ -1,0 +1,38 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Errors and refusals, and the words for them.
+ */
+
+#include "vsock-device.h"
+
+G_DEFINE_QUARK(vsk-error-quark, vsk_error)
+
+static const char *const refusal_names[] = {
+    [VSK_REFUSED_TX_CHAIN_SHORT] = "TX chain shorter than a header",
+    [VSK_REFUSED_TX_LEN] = "len larger than the TX chain or 64 KiB",
+    [VSK_REFUSED_RX_CHAIN_SHORT] = "RX chain too short",
+    [VSK_REFUSED_EVENT_CHAIN_SHORT] = "event chain too short",
+    [VSK_REFUSED_SRC_CID] = "source CID is not the guest's",
+    [VSK_REFUSED_DST_CID] = "destination CID cannot be reached",
+    [VSK_REFUSED_TYPE] = "unknown or not negotiated socket type",
+    [VSK_REFUSED_OP] = "op has no meaning in this state",
+    [VSK_REFUSED_NO_FLOW] = "no such connection",
+    [VSK_REFUSED_NO_LISTENER] = "nobody listens on the port",
+    [VSK_REFUSED_BACKLOG] = "backlog of the listener is full",
+    [VSK_REFUSED_LIMIT] = "too many connections",
+    [VSK_REFUSED_CREDIT] = "more payload than was advertised",
+    [VSK_REFUSED_HOST_LINE] = "host client sent no valid CONNECT line",
+    [VSK_REFUSED_HOST_TIMEOUT] = "host client sent no CONNECT line in time",
+    [VSK_REFUSED_HOST_LIMIT] = "too many host clients without CONNECT line",
+    [VSK_REFUSED_NOT_READY] = "guest has no driver running",
+    [VSK_REFUSED_REQUEST_TIMEOUT] = "guest did not answer a REQUEST",
+    [VSK_REFUSED_CLOSE_TIMEOUT] = "guest did not answer a SHUTDOWN",
+};
+G_STATIC_ASSERT(G_N_ELEMENTS(refusal_names) == VSK_REFUSED_NUM);
+
+const char *vsk_refusal_name(VskRefusal why)
+{
+    g_return_val_if_fail((unsigned int)why < VSK_REFUSED_NUM, "unknown");
+    return refusal_names[why];
+}

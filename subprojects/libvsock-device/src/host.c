@@ -1,0 +1,430 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The host's side of the world: clients with their CONNECT line, and host
+ * programs that listen for the guest.
+ *
+ * A line is peeked at before it is taken, so that what a client has written
+ * behind it stays in the socket for the flow, and nothing has to be passed on.
+ */
+
+#include "host.h"
+#include "limits.h"
+#include "listener.h"
+#include "vsock-path.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Stands for the listener where a client's handle would be. */
+#define LISTENER_HANDLE UINT64_MAX
+
+/* A client that has not yet written its line. */
+typedef struct Client {
+    int fd; /* -1: slot is free */
+    bool watched; /* by epoll */
+    uint32_t generation;
+    GList link; /* of VskHost.by_age */
+    int64_t deadline_ms;
+    unsigned int len; /* bytes in @line */
+    char line[VSK_MAX_LINE + 1];
+} Client;
+
+struct VskHost {
+    VskListener *listener;
+    char *path;
+    char *shared_path;
+    uint32_t line_timeout_ms;
+    int epoll_fd;
+    bool may_accept;        /* the listener may have connections */
+    int64_t retry_at_ms;    /* when to try again after a failure; -1: no */
+    struct epoll_event events[VSK_POLL_EVENTS];
+    unsigned int n_events;  /* in @events, not yet looked at */
+    GQueue by_age;          /* of Client, oldest first */
+    Client clients[VSK_MAX_HOST_CLIENTS];
+};
+
+VskHost *vsk_host_new(const char *path, const char *shared_path,
+                      uint32_t line_timeout_ms, GError **errp)
+{
+    struct epoll_event event = {
+        .events = EPOLLIN | EPOLLET,
+        .data.u64 = LISTENER_HANDLE,
+    };
+    VskHost *host;
+    VskListener *listener = vsk_listener_new(path, errp);
+
+    if (!listener) {
+        return NULL;
+    }
+    host = g_new0(VskHost, 1);
+    host->listener = listener;
+    host->path = g_strdup(path);
+    host->shared_path = g_strdup(shared_path);
+    host->line_timeout_ms = line_timeout_ms;
+    host->retry_at_ms = -1;
+    g_queue_init(&host->by_age);
+    for (unsigned int i = 0; i < VSK_MAX_HOST_CLIENTS; i++) {
+        host->clients[i].fd = -1;
+        host->clients[i].link.data = &host->clients[i];
+    }
+    host->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (host->epoll_fd < 0 ||
+        epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD,
+                  vsk_listener_get_fd(listener), &event) < 0) {
+        g_set_error(errp, VSK_ERROR, VSK_ERROR_SYSTEM,
+                    "cannot watch '%s': %s", path, g_strerror(errno));
+        vsk_host_free(host);
+        return NULL;
+    }
+    return host;
+}
+
+/* Free the slot of @client; returns its socket. */
+static int release_client(VskHost *host, Client *client)
+{
+    int fd = client->fd;
+
+    g_queue_unlink(&host->by_age, &client->link);
+    client->fd = -1;
+    client->generation++;
+    return fd;
+}
+
+static void drop_client(VskHost *host, Client *client)
+{
+    close(release_client(host, client));
+}
+
+void vsk_host_free(VskHost *host)
+{
+    if (!host) {
+        return;
+    }
+    while (!g_queue_is_empty(&host->by_age)) {
+        drop_client(host, g_queue_peek_head(&host->by_age));
+    }
+    vsk_listener_free(host->listener);
+    if (host->epoll_fd >= 0) {
+        close(host->epoll_fd);
+    }
+    g_free(host->path);
+    g_free(host->shared_path);
+    g_free(host);
+}
+
+int vsk_host_get_fd(const VskHost *host)
+{
+    return host->epoll_fd;
+}
+
+int64_t vsk_host_next_deadline(const VskHost *host)
+{
+    const Client *oldest = g_queue_peek_head((GQueue *)&host->by_age);
+    int64_t at = oldest ? oldest->deadline_ms : -1;
+
+    if (host->retry_at_ms >= 0 && (at < 0 || host->retry_at_ms < at)) {
+        at = host->retry_at_ms;
+    }
+    return at;
+}
+
+/* --- Lines ------------------------------------------------------------------ */
+
+/* "CONNECT <port>", in any case, spaces around the port, CR allowed. */
+static bool parse_line(const char *line, uint32_t *ret_port)
+{
+    const char *p = line;
+    uint64_t port = 0;
+    bool any = false;
+
+    if (g_ascii_strncasecmp(p, "CONNECT", 7) != 0 || p[7] != ' ') {
+        return false;
+    }
+    for (p += 7; *p == ' '; p++) {
+    }
+    for (; g_ascii_isdigit(*p); p++) {
+        port = port * 10 + (uint64_t)(*p - '0');
+        any = true;
+        if (port > UINT32_MAX) {
+            return false;
+        }
+    }
+    for (; *p == ' ' || *p == '\r'; p++) {
+    }
+    if (!any || *p) {
+        return false;
+    }
+    *ret_port = (uint32_t)port;
+    return true;
+}
+
+/*
+ * Take what is there of the line, and nothing behind it.
+ *
+ * Returns: 1 if the line is complete; 0 if there is more to come; a negative
+ * errno if there is not, -EPROTO if it is too long.
+ */
+static int read_line(Client *client)
+{
+    for (;;) {
+        char *at = client->line + client->len;
+        size_t room = VSK_MAX_LINE - client->len;
+        char *newline;
+        ssize_t n;
+
+        if (!room) {
+            return -EPROTO;
+        }
+        n = recv(client->fd, at, room, MSG_PEEK);
+        if (n == 0) {
+            return -ECONNRESET;
+        }
+        if (n > 0) {
+            newline = memchr(at, '\n', (size_t)n);
+            n = recv(client->fd, at,
+                     newline ? (size_t)(newline - at) + 1 : (size_t)n, 0);
+        }
+        if (n < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            return errno == EAGAIN ? 0 : -errno;
+        }
+        client->len += (unsigned int)n;
+        if (client->line[client->len - 1] == '\n') {
+            client->line[client->len - 1] = '\0';
+            return 1;
+        }
+    }
+}
+
+/* See how far the line of @client has come. */
+static VskHostResult serve_client(VskHost *host, Client *client,
+                                  VskHostNews *ret_news)
+{
+    uint32_t port;
+    int result = read_line(client);
+
+    if (result == 0) {
+        return VSK_HOST_NOTHING;
+    }
+    /* A NUL within the line would hide the rest of it. */
+    if (result == 1 && strlen(client->line) == client->len - 1 &&
+        parse_line(client->line, &port)) {
+        ret_news->fd = release_client(host, client);
+        ret_news->port = port;
+        if (client->watched) {
+            epoll_ctl(host->epoll_fd, EPOLL_CTL_DEL, ret_news->fd, NULL);
+        }
+        return VSK_HOST_CLIENT;
+    }
+    drop_client(host, client);
+    if (result < 0 && result != -EPROTO && client->len == 0) {
+        return VSK_HOST_NOTHING; /* came and went: nothing was asked */
+    }
+    ret_news->why = VSK_REFUSED_HOST_LINE;
+    return VSK_HOST_REFUSED;
+}
+
+/* --- Clients ---------------------------------------------------------------- */
+
+static Client *free_client(VskHost *host)
+{
+    for (unsigned int i = 0; i < VSK_MAX_HOST_CLIENTS; i++) {
+        if (host->clients[i].fd < 0) {
+            return &host->clients[i];
+        }
+    }
+    return NULL;
+}
+
+/* Have epoll tell when @client writes more. */
+static void watch_client(VskHost *host, Client *client)
+{
+    struct epoll_event event = {
+        .events = EPOLLIN | EPOLLRDHUP | EPOLLET,
+        .data.u64 = (uint64_t)client->generation << 32 |
+                    (uint64_t)(client - host->clients),
+    };
+
+    if (epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD, client->fd, &event) < 0) {
+        drop_client(host, client);
+        return;
+    }
+    client->watched = true;
+}
+
+/* Accept one client, which has often written its line already. */
+static VskHostResult accept_client(VskHost *host, int64_t now_ms,
+                                   VskHostNews *ret_news)
+{
+    Client *client = free_client(host);
+    int fd = vsk_listener_accept(host->listener);
+    VskHostResult result;
+
+    if (fd < 0) {
+        host->may_accept = false;
+        if (fd != -EAGAIN) {
+            /* No descriptors or memory: no event would tell when there are. */
+            host->retry_at_ms = now_ms + VSK_ACCEPT_RETRY_MS;
+        }
+        return VSK_HOST_NOTHING;
+    }
+    client->fd = fd;
+    client->watched = false;
+    client->len = 0;
+    client->deadline_ms = now_ms + host->line_timeout_ms;
+    g_queue_push_tail_link(&host->by_age, &client->link);
+    result = serve_client(host, client, ret_news);
+    if (result == VSK_HOST_NOTHING && client->fd >= 0) {
+        watch_client(host, client);
+    }
+    return result;
+}
+
+static VskHostResult drop_oldest(VskHost *host, VskRefusal why,
+                                 VskHostNews *ret_news)
+{
+    drop_client(host, g_queue_peek_head(&host->by_age));
+    ret_news->why = why;
+    return VSK_HOST_REFUSED;
+}
+
+/* The client that @handle was given to, or NULL if it has gone. */
+static Client *client_at(VskHost *host, uint64_t handle)
+{
+    Client *client = &host->clients[(uint32_t)handle % VSK_MAX_HOST_CLIENTS];
+
+    return client->fd >= 0 && client->generation == handle >> 32 ? client
+                                                                  : NULL;
+}
+
+static VskHostResult next_event(VskHost *host, VskHostNews *ret_news)
+{
+    uint64_t handle = host->events[--host->n_events].data.u64;
+    Client *client;
+
+    if (handle == LISTENER_HANDLE) {
+        host->may_accept = true;
+        return VSK_HOST_NOTHING;
+    }
+    client = client_at(host, handle);
+    return client ? serve_client(host, client, ret_news) : VSK_HOST_NOTHING;
+}
+
+VskHostResult vsk_host_next(VskHost *host, int64_t now_ms,
+                            VskHostNews *ret_news)
+{
+    const Client *oldest = g_queue_peek_head(&host->by_age);
+
+    if (oldest && oldest->deadline_ms <= now_ms) {
+        return drop_oldest(host, VSK_REFUSED_HOST_TIMEOUT, ret_news);
+    }
+    if (host->retry_at_ms >= 0 && host->retry_at_ms <= now_ms) {
+        host->retry_at_ms = -1;
+        host->may_accept = true;
+    }
+    for (;;) {
+        VskHostResult result = VSK_HOST_NOTHING;
+        int n;
+
+        if (host->n_events) {
+            result = next_event(host, ret_news);
+        } else if (host->may_accept) {
+            if (host->by_age.length == VSK_MAX_HOST_CLIENTS) {
+                return drop_oldest(host, VSK_REFUSED_HOST_LIMIT, ret_news);
+            }
+            result = accept_client(host, now_ms, ret_news);
+        } else {
+            n = epoll_wait(host->epoll_fd, host->events, VSK_POLL_EVENTS, 0);
+            if (n <= 0) {
+                return VSK_HOST_NOTHING;
+            }
+            host->n_events = (unsigned int)n;
+        }
+        if (result != VSK_HOST_NOTHING) {
+            return result;
+        }
+    }
+}
+
+/* --- Host programs that listen ---------------------------------------------- */
+
+/* Connect @fd to "<base>_<port>"; 0 or a negative errno. */
+static int connect_to(int fd, const char *base, uint32_t port)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int err = vsk_path_for_port(base, port, addr.sun_path);
+
+    if (err) {
+        return err;
+    }
+    do {
+        err = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno
+                                                                      : 0;
+    } while (err == -EINTR);
+    return err;
+}
+
+/* Name @fd, so that the host program knows who calls. */
+static void bind_source(int fd, uint64_t guest_cid, uint32_t guest_port,
+                        uint64_t unique)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    char name[VSK_SUN_PATH_SIZE];
+
+    if (vsk_path_format_source(guest_cid, guest_port, unique, name) == 0) {
+        size_t len = strlen(name);
+
+        memcpy(addr.sun_path + 1, name, len); /* abstract: NUL in front */
+        /* Without a name the flow works all the same. */
+        (void)bind(fd, (struct sockaddr *)&addr,
+                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+                               len));
+    }
+}
+
+static VskRefusal refusal_of(int err)
+{
+    switch (err) {
+    case -EAGAIN:
+        return VSK_REFUSED_BACKLOG; /* AF_UNIX: never "in progress" */
+    case -EMFILE:
+    case -ENFILE:
+    case -ENOMEM:
+    case -ENOBUFS:
+        return VSK_REFUSED_LIMIT;
+    default:
+        return VSK_REFUSED_NO_LISTENER;
+    }
+}
+
+int vsk_host_connect(const VskHost *host, uint64_t guest_cid,
+                     uint32_t guest_port, uint32_t port, uint64_t unique,
+                     VskRefusal *ret_why)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int err;
+
+    if (fd < 0) {
+        *ret_why = refusal_of(-errno);
+        return -1;
+    }
+    bind_source(fd, guest_cid, guest_port, unique);
+    err = connect_to(fd, host->path, port);
+    if ((err == -ENOENT || err == -ECONNREFUSED) && host->shared_path) {
+        err = connect_to(fd, host->shared_path, port);
+    }
+    if (err) {
+        close(fd);
+        *ret_why = refusal_of(err);
+        return -1;
+    }
+    return fd;
+}

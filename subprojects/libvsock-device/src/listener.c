@@ -1,0 +1,204 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A listening AF_UNIX socket that is this process's alone.
+ *
+ * The lock is a flock() on a file, so it ends with its owner however that
+ * dies.  The file is removed by its owner, while it holds the lock; whoever
+ * then gets a lock on a removed file sees that and starts again.
+ */
+
+#include "listener.h"
+#include "limits.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct VskListener {
+    char *path;
+    char *lock_path;
+    int lock_fd;
+    int fd; /* -1 until bound: nothing at @path is ours before */
+};
+
+static bool fail(GError **errp, VskError code, const char *what,
+                 const char *path, int err)
+{
+    g_set_error(errp, VSK_ERROR, code, "%s '%s': %s", what, path,
+                g_strerror(err));
+    return false;
+}
+
+/* Whether @fd is still the file at @path. */
+static bool is_same_file(int fd, const char *path)
+{
+    struct stat a, b;
+
+    return fstat(fd, &a) == 0 && lstat(path, &b) == 0 &&
+           a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* One try; *@ret_again if the file was removed by its former owner. */
+static bool try_lock(VskListener *listener, bool *ret_again, GError **errp)
+{
+    const char *path = listener->lock_path;
+
+    *ret_again = false;
+    listener->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW |
+                             O_NONBLOCK, 0600);
+    if (listener->lock_fd < 0) {
+        return fail(errp, errno == ELOOP ? VSK_ERROR_UNSAFE : VSK_ERROR_SYSTEM,
+                    "cannot open lock", path, errno);
+    }
+    if (flock(listener->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK) {
+            return fail(errp, VSK_ERROR_SYSTEM, "cannot lock", path, errno);
+        }
+        g_set_error(errp, VSK_ERROR, VSK_ERROR_CID_TAKEN,
+                    "'%s' is in use by another device (it holds '%s'); "
+                    "choose another CID or path, or end the other one",
+                    listener->path, path);
+        return false;
+    }
+    if (!is_same_file(listener->lock_fd, path)) {
+        close(listener->lock_fd);
+        listener->lock_fd = -1;
+        *ret_again = true;
+    }
+    return true;
+}
+
+static bool take_lock(VskListener *listener, GError **errp)
+{
+    bool again;
+
+    /* Each turn means that another device has just ended: a few will do. */
+    for (int i = 0; i < 100; i++) {
+        if (!try_lock(listener, &again, errp)) {
+            return false;
+        }
+        if (!again) {
+            return true;
+        }
+    }
+    return fail(errp, VSK_ERROR_SYSTEM, "cannot lock", listener->lock_path,
+                EAGAIN);
+}
+
+/* Remove what a dead owner of the lock left.  We hold the lock. */
+static bool remove_stale(const char *path, GError **errp)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0) {
+        return errno == ENOENT ||
+               fail(errp, VSK_ERROR_SYSTEM, "cannot look at", path, errno);
+    }
+    if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid()) {
+        g_set_error(errp, VSK_ERROR, VSK_ERROR_UNSAFE,
+                    "'%s' exists and is not a socket of this user; remove it "
+                    "or choose another path", path);
+        return false;
+    }
+    return unlink(path) == 0 || errno == ENOENT ||
+           fail(errp, VSK_ERROR_SYSTEM, "cannot remove stale socket", path,
+                errno);
+}
+
+static bool start_listening(VskListener *listener, GError **errp)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int err;
+
+    if (fd < 0) {
+        return fail(errp, VSK_ERROR_SYSTEM, "cannot make a socket for",
+                    listener->path, errno);
+    }
+    g_strlcpy(addr.sun_path, listener->path, sizeof(addr.sun_path));
+    /* Before bind(), for Linux gives the file the mode of the socket: there
+     * is no moment at which others could connect. */
+    if (fchmod(fd, 0600) < 0 ||
+        bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+        err = errno;
+        close(fd);
+        return fail(errp, VSK_ERROR_SYSTEM, "cannot bind to", listener->path,
+                    err);
+    }
+    listener->fd = fd;
+    if (listen(fd, VSK_HOST_BACKLOG) < 0) {
+        return fail(errp, VSK_ERROR_SYSTEM, "cannot listen at",
+                    listener->path, errno);
+    }
+    return true;
+}
+
+VskListener *vsk_listener_new(const char *path, GError **errp)
+{
+    VskListener *listener;
+
+    if (strlen(path) > VSK_PATH_MAX) {
+        g_set_error(errp, VSK_ERROR, VSK_ERROR_INVALID,
+                    "socket path '%s' has %zu bytes; at most %d are possible",
+                    path, strlen(path), VSK_PATH_MAX);
+        return NULL;
+    }
+    listener = g_new0(VskListener, 1);
+    listener->path = g_strdup(path);
+    listener->lock_path = g_strdup_printf("%s.lock", path);
+    listener->lock_fd = -1;
+    listener->fd = -1;
+    if (!take_lock(listener, errp)) {
+        /* Not ours: closing the descriptor must not remove the file. */
+        if (listener->lock_fd >= 0) {
+            close(listener->lock_fd);
+            listener->lock_fd = -1;
+        }
+        vsk_listener_free(listener);
+        return NULL;
+    }
+    if (!remove_stale(path, errp) || !start_listening(listener, errp)) {
+        vsk_listener_free(listener);
+        return NULL;
+    }
+    return listener;
+}
+
+void vsk_listener_free(VskListener *listener)
+{
+    if (!listener) {
+        return;
+    }
+    if (listener->fd >= 0) {
+        unlink(listener->path);
+        close(listener->fd);
+    }
+    if (listener->lock_fd >= 0) {
+        unlink(listener->lock_path);
+        close(listener->lock_fd);
+    }
+    g_free(listener->path);
+    g_free(listener->lock_path);
+    g_free(listener);
+}
+
+int vsk_listener_get_fd(const VskListener *listener)
+{
+    return listener->fd;
+}
+
+int vsk_listener_accept(VskListener *listener)
+{
+    int fd;
+
+    do {
+        fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    } while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+    return fd < 0 ? -errno : fd;
+}

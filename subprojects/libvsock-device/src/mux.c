@@ -1,0 +1,523 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * All flows of one device together.
+ *
+ * Theory of operation
+ * -------------------
+ * settle() is the only place that puts a flow into a list, arms a timer or
+ * tells epoll of its descriptor.  It compares what the flow wants with what is
+ * set, so it can be called after any touch, and no touch needs to know what
+ * it changed.
+ *
+ * A flow in the ready list owes the guest a packet that can be sent now.  It
+ * has one turn, a control packet or up to VSK_TURN_BYTES of data, and goes to
+ * the end: flows share the RX ring fairly.
+ *
+ * Timeouts of one kind are all equally long, so a queue in order of their
+ * start is in order of their end.
+ *
+ * A flow that is gone has nothing to send an RST with.  Such RSTs wait in a
+ * ring of fixed size; when it is full the device stops taking packets, which
+ * the driver must expect (5.10.6.3.1), instead of dropping any.
+ */
+
+#include "mux.h"
+#include "host.h"
+#include "limits.h"
+#include "pkt.h"
+#include "table.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* Stands for the host's descriptor where a flow's handle would be. */
+#define HOST_HANDLE UINT64_MAX
+
+/* Batches of events of one dispatch: bounds it, for the embedder's sake. */
+#define DISPATCH_BATCHES 4
+#define DISPATCH_CLIENTS 64
+
+struct VskMux {
+    VskDevConfig config;
+    VskMuxRefusedFn *refused;
+    void *opaque;
+    VskHost *host;
+    VskTable *table;
+    int epoll_fd;
+    bool open;
+    GQueue ready;                   /* of VskConn, next first */
+    GQueue timers[VSK_TIMER_NUM];   /* of VskConn, first to expire first */
+    VskHdr rsts[VSK_MAX_ORPHAN_RSTS]; /* a ring */
+    unsigned int rst_head, n_rsts;
+    uint64_t advertised;            /* bytes, over all flows */
+    uint64_t conns_opened;
+};
+
+static bool watch_host(VskMux *mux)
+{
+    struct epoll_event event = {
+        .events = EPOLLIN,
+        .data.u64 = HOST_HANDLE,
+    };
+
+    mux->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return mux->epoll_fd >= 0 &&
+           epoll_ctl(mux->epoll_fd, EPOLL_CTL_ADD,
+                     vsk_host_get_fd(mux->host), &event) == 0;
+}
+
+VskMux *vsk_mux_new(const VskDevConfig *config, VskMuxRefusedFn *refused,
+                    void *opaque, GError **errp)
+{
+    VskMux *mux;
+    VskHost *host = vsk_host_new(config->uds_path, config->shared_path,
+                                 config->line_timeout_ms, errp);
+
+    if (!host) {
+        return NULL;
+    }
+    mux = g_new0(VskMux, 1);
+    mux->config = *config;
+    mux->config.uds_path = NULL; /* the caller's memory: not ours to keep */
+    mux->config.shared_path = NULL;
+    mux->refused = refused;
+    mux->opaque = opaque;
+    mux->host = host;
+    mux->table = vsk_table_new(config->seed);
+    g_queue_init(&mux->ready);
+    for (int i = 0; i < VSK_TIMER_NUM; i++) {
+        g_queue_init(&mux->timers[i]);
+    }
+    if (!watch_host(mux)) {
+        g_set_error(errp, VSK_ERROR, VSK_ERROR_SYSTEM,
+                    "cannot watch host sockets: %s", g_strerror(errno));
+        vsk_mux_free(mux);
+        return NULL;
+    }
+    return mux;
+}
+
+/* --- Settle ----------------------------------------------------------------- */
+
+static void forget(VskMux *mux, VskConn *conn)
+{
+    if (conn->is_ready) {
+        g_queue_unlink(&mux->ready, &conn->ready_link);
+    }
+    if (conn->timer != VSK_TIMER_NONE) {
+        g_queue_unlink(&mux->timers[conn->timer], &conn->timer_link);
+    }
+    mux->advertised -= conn->credit.buf_alloc;
+    vsk_table_remove(mux->table, conn);
+    vsk_conn_free(conn);
+}
+
+static void set_ready(VskMux *mux, VskConn *conn, bool ready)
+{
+    if (ready && !conn->is_ready) {
+        g_queue_push_tail_link(&mux->ready, &conn->ready_link);
+    } else if (!ready && conn->is_ready) {
+        g_queue_unlink(&mux->ready, &conn->ready_link);
+    }
+    conn->is_ready = ready;
+}
+
+static uint32_t timeout_of(const VskMux *mux, VskTimer timer)
+{
+    return timer == VSK_TIMER_REQUEST ? mux->config.request_timeout_ms
+                                      : mux->config.close_timeout_ms;
+}
+
+static void set_timer(VskMux *mux, VskConn *conn, VskTimer timer,
+                      int64_t now_ms)
+{
+    if (conn->timer == timer) {
+        return;
+    }
+    if (conn->timer != VSK_TIMER_NONE) {
+        g_queue_unlink(&mux->timers[conn->timer], &conn->timer_link);
+    }
+    conn->timer = timer;
+    if (timer != VSK_TIMER_NONE) {
+        conn->timer_at_ms = now_ms + timeout_of(mux, timer);
+        g_queue_push_tail_link(&mux->timers[timer], &conn->timer_link);
+    }
+}
+
+/* False if the kernel has no room to watch one more descriptor. */
+static bool set_poll(VskMux *mux, VskConn *conn, uint32_t mask)
+{
+    struct epoll_event event = {
+        .events = mask,
+        .data.u64 = conn->handle,
+    };
+    int op = conn->polled ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+    if (conn->polled == mask) {
+        return true;
+    }
+    conn->polled = mask;
+    if (!mask) {
+        return true; /* closed, and so forgotten by epoll */
+    }
+    return epoll_ctl(mux->epoll_fd, op,
+                     conn->stream->ops->get_fd(conn->stream), &event) == 0;
+}
+
+/* Make true what @conn wants.  It may be gone afterwards. */
+static void settle(VskMux *mux, VskConn *conn, int64_t now_ms)
+{
+    if (!set_poll(mux, conn, vsk_conn_poll_mask(conn))) {
+        vsk_conn_reset(conn);
+        conn->polled = 0;
+    }
+    if (vsk_conn_is_dead(conn)) {
+        forget(mux, conn);
+        return;
+    }
+    if (!vsk_conn_in_table(conn)) {
+        vsk_table_hide(mux->table, conn);
+    }
+    set_ready(mux, conn, vsk_conn_owes(conn));
+    set_timer(mux, conn, vsk_conn_timer(conn), now_ms);
+}
+
+void vsk_mux_free(VskMux *mux)
+{
+    if (!mux) {
+        return;
+    }
+    for (unsigned int i = 0; i < vsk_table_slots(mux->table); i++) {
+        VskConn *conn = vsk_table_slot(mux->table, i);
+
+        if (conn) {
+            forget(mux, conn);
+        }
+    }
+    vsk_table_free(mux->table);
+    vsk_host_free(mux->host);
+    if (mux->epoll_fd >= 0) {
+        close(mux->epoll_fd);
+    }
+    g_free(mux);
+}
+
+void vsk_mux_reset(VskMux *mux, int64_t now_ms)
+{
+    mux->n_rsts = 0;
+    for (unsigned int i = 0; i < vsk_table_slots(mux->table); i++) {
+        VskConn *conn = vsk_table_slot(mux->table, i);
+
+        if (conn) {
+            vsk_conn_orphan(conn);
+            settle(mux, conn, now_ms);
+        }
+    }
+}
+
+int vsk_mux_get_fd(const VskMux *mux)
+{
+    return mux->epoll_fd;
+}
+
+void vsk_mux_set_open(VskMux *mux, bool open)
+{
+    mux->open = open;
+}
+
+int64_t vsk_mux_next_deadline(const VskMux *mux)
+{
+    int64_t at = vsk_host_next_deadline(mux->host);
+
+    for (int i = 0; i < VSK_TIMER_NUM; i++) {
+        const VskConn *conn = g_queue_peek_head((GQueue *)&mux->timers[i]);
+
+        if (conn && (at < 0 || conn->timer_at_ms < at)) {
+            at = conn->timer_at_ms;
+        }
+    }
+    return at;
+}
+
+/* --- New flows --------------------------------------------------------------- */
+
+/* The window for one more flow, 0 if there is no room for one. */
+static uint32_t next_buf_alloc(const VskMux *mux)
+{
+    uint64_t left = mux->config.max_staged - mux->advertised;
+    uint64_t share = MAX(left / VSK_STAGED_SHARE, VSK_MIN_BUF_ALLOC);
+
+    if (vsk_table_size(mux->table) >= mux->config.max_conns || share > left) {
+        return 0;
+    }
+    return (uint32_t)MIN(share, mux->config.buf_alloc);
+}
+
+static void add(VskMux *mux, VskConn *conn, int64_t now_ms)
+{
+    mux->advertised += conn->credit.buf_alloc;
+    vsk_table_insert(mux->table, conn);
+    settle(mux, conn, now_ms);
+}
+
+/* A host client wants @port; @fd is its socket, now ours. */
+static void add_from_host(VskMux *mux, int fd, uint32_t port, int64_t now_ms)
+{
+    VskKey key = { .guest_port = port, .type = VSK_TYPE_STREAM };
+    uint32_t buf_alloc = next_buf_alloc(mux);
+
+    if (!mux->open) {
+        mux->refused(mux->opaque, VSK_REFUSED_NOT_READY, NULL);
+        close(fd);
+    } else if (!buf_alloc ||
+               !vsk_table_pick_host_port(mux->table, port, VSK_TYPE_STREAM,
+                                         &key.host_port)) {
+        mux->refused(mux->opaque, VSK_REFUSED_LIMIT, NULL);
+        close(fd);
+    } else {
+        add(mux, vsk_conn_new_from_host(&key, mux->config.guest_cid,
+                                        buf_alloc,
+                                        vsk_stream_new_socket(fd, true)),
+            now_ms);
+    }
+}
+
+/* The guest's REQUEST.  Returns false if it is refused. */
+static bool add_from_guest(VskMux *mux, const VskHdr *hdr, int64_t now_ms,
+                           VskRefusal *ret_why)
+{
+    uint32_t buf_alloc = next_buf_alloc(mux);
+    int fd;
+
+    if (!buf_alloc) {
+        *ret_why = VSK_REFUSED_LIMIT;
+        return false;
+    }
+    fd = vsk_host_connect(mux->host, hdr->src_cid, hdr->src_port,
+                          hdr->dst_port,
+                          mux->config.seed + mux->conns_opened, ret_why);
+    if (fd < 0) {
+        return false;
+    }
+    mux->conns_opened++;
+    add(mux, vsk_conn_new_from_guest(hdr, buf_alloc,
+                                     vsk_stream_new_socket(fd, false)),
+        now_ms);
+    return true;
+}
+
+/* --- Guest to host ------------------------------------------------------------ */
+
+bool vsk_mux_can_take(const VskMux *mux)
+{
+    return mux->n_rsts + 2 <= VSK_MAX_ORPHAN_RSTS;
+}
+
+/* Owe the RST that answers @hdr, for which there is no flow. */
+static void answer_with_rst(VskMux *mux, const VskHdr *hdr)
+{
+    unsigned int tail = (mux->rst_head + mux->n_rsts) % VSK_MAX_ORPHAN_RSTS;
+
+    if (hdr->op == VSK_OP_RST) {
+        return; /* 5.10.6.4: never to an RST */
+    }
+    g_assert(mux->n_rsts < VSK_MAX_ORPHAN_RSTS);
+    vsk_hdr_make_rst(hdr, &mux->rsts[tail]);
+    mux->n_rsts++;
+}
+
+static VskConn *find(const VskMux *mux, const VskHdr *hdr)
+{
+    VskKey key = {
+        .guest_port = hdr->src_port,
+        .host_port = hdr->dst_port,
+        .type = hdr->type,
+    };
+
+    return vsk_table_find(mux->table, &key);
+}
+
+void vsk_mux_from_guest(VskMux *mux, const VskHdr *hdr,
+                        const struct iovec *payload, unsigned int n_payload,
+                        int64_t now_ms)
+{
+    VskConn *conn = find(mux, hdr);
+    VskRefusal why = VSK_REFUSED_NO_FLOW;
+    bool ok = false;
+
+    if (conn && conn->phase == VSK_PHASE_DEAD && hdr->op == VSK_OP_REQUEST) {
+        /* The ports are used again; an RST now would hit the new flow. */
+        forget(mux, conn);
+        conn = NULL;
+    }
+    if (conn) {
+        bool was_waiting = conn->phase == VSK_PHASE_REQUESTED;
+
+        ok = vsk_conn_from_guest(conn, hdr, payload, n_payload, &why);
+        if (was_waiting && conn->phase == VSK_PHASE_ESTABLISHED) {
+            mux->conns_opened++;
+        }
+        settle(mux, conn, now_ms);
+    } else {
+        ok = hdr->op == VSK_OP_RST ||
+             (hdr->op == VSK_OP_REQUEST &&
+              add_from_guest(mux, hdr, now_ms, &why));
+        if (!ok) {
+            answer_with_rst(mux, hdr);
+        }
+    }
+    if (!ok) {
+        mux->refused(mux->opaque, why, hdr);
+    }
+}
+
+void vsk_mux_refuse(VskMux *mux, const VskHdr *hdr, VskRefusal why,
+                    int64_t now_ms)
+{
+    VskConn *conn;
+
+    mux->refused(mux->opaque, why, hdr);
+    switch (why) {
+    case VSK_REFUSED_TYPE:
+        answer_with_rst(mux, hdr); /* 5.10.6.4.1 */
+        break;
+    case VSK_REFUSED_TX_LEN:
+        /* Its bytes cannot be told from others: the flow has a hole now. */
+        conn = find(mux, hdr);
+        if (conn) {
+            vsk_conn_reset(conn);
+            settle(mux, conn, now_ms);
+        }
+        break;
+    default:
+        break; /* addresses that are not ours: nothing for any flow */
+    }
+}
+
+/* --- Host to guest ------------------------------------------------------------ */
+
+bool vsk_mux_has_next(const VskMux *mux)
+{
+    return mux->n_rsts || mux->ready.head;
+}
+
+VskMuxNext vsk_mux_next(VskMux *mux, int64_t now_ms, VskHdr *ret_hdr,
+                        VskConn **ret_conn)
+{
+    VskConn *conn;
+
+    if (mux->n_rsts) {
+        *ret_hdr = mux->rsts[mux->rst_head];
+        mux->rst_head = (mux->rst_head + 1) % VSK_MAX_ORPHAN_RSTS;
+        mux->n_rsts--;
+        return VSK_MUX_CONTROL;
+    }
+    conn = g_queue_peek_head(&mux->ready);
+    if (!conn) {
+        return VSK_MUX_NOTHING;
+    }
+    if (vsk_conn_next_control(conn, ret_hdr)) {
+        vsk_mux_end_turn(mux, conn, now_ms);
+        return VSK_MUX_CONTROL;
+    }
+    *ret_conn = conn;
+    return VSK_MUX_DATA;
+}
+
+void vsk_mux_end_turn(VskMux *mux, VskConn *conn, int64_t now_ms)
+{
+    set_ready(mux, conn, false); /* to the end, if it is to stay */
+    settle(mux, conn, now_ms);
+}
+
+/* --- Events and time ---------------------------------------------------------- */
+
+static bool serve_host(VskMux *mux, int64_t now_ms)
+{
+    for (int i = 0; i < DISPATCH_CLIENTS; i++) {
+        VskHostNews news;
+
+        switch (vsk_host_next(mux->host, now_ms, &news)) {
+        case VSK_HOST_NOTHING:
+            return false;
+        case VSK_HOST_CLIENT:
+            add_from_host(mux, news.fd, news.port, now_ms);
+            break;
+        case VSK_HOST_REFUSED:
+            mux->refused(mux->opaque, news.why, NULL);
+            break;
+        }
+    }
+    return true;
+}
+
+static bool serve_events(VskMux *mux, int64_t now_ms, bool *ret_host)
+{
+    struct epoll_event events[VSK_POLL_EVENTS];
+    int n = epoll_wait(mux->epoll_fd, events, VSK_POLL_EVENTS, 0);
+
+    for (int i = 0; i < n; i++) {
+        VskConn *conn;
+
+        if (events[i].data.u64 == HOST_HANDLE) {
+            *ret_host = true;
+            continue;
+        }
+        conn = vsk_table_at(mux->table, events[i].data.u64);
+        if (conn) {
+            vsk_conn_host_event(conn, events[i].events);
+            settle(mux, conn, now_ms);
+        }
+    }
+    return n == VSK_POLL_EVENTS;
+}
+
+static void expire(VskMux *mux, int64_t now_ms)
+{
+    for (int i = 0; i < VSK_TIMER_NUM; i++) {
+        VskConn *conn;
+
+        while ((conn = g_queue_peek_head(&mux->timers[i])) &&
+               conn->timer_at_ms <= now_ms) {
+            VskRefusal why;
+
+            set_timer(mux, conn, VSK_TIMER_NONE, now_ms);
+            if (vsk_conn_expire(conn, &why)) {
+                mux->refused(mux->opaque, why, NULL);
+            }
+            settle(mux, conn, now_ms);
+        }
+    }
+}
+
+bool vsk_mux_dispatch(VskMux *mux, int64_t now_ms)
+{
+    int64_t host_at = vsk_host_next_deadline(mux->host);
+    bool host_is_due = host_at >= 0 && host_at <= now_ms;
+    bool more = true;
+
+    for (int i = 0; i < DISPATCH_BATCHES && more; i++) {
+        more = serve_events(mux, now_ms, &host_is_due);
+    }
+    if (host_is_due) {
+        more |= serve_host(mux, now_ms);
+    }
+    expire(mux, now_ms);
+    return more;
+}
+
+void vsk_mux_get_stats(const VskMux *mux, VskStats *stats)
+{
+    stats->conns = vsk_table_size(mux->table);
+    stats->conns_opened = mux->conns_opened;
+    stats->staged = 0;
+    for (unsigned int i = 0; i < vsk_table_slots(mux->table); i++) {
+        const VskConn *conn = vsk_table_slot(mux->table, i);
+
+        if (conn) {
+            stats->staged += vsk_ring_used(&conn->ring);
+        }
+    }
+}
