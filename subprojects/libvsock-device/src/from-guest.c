@@ -1,0 +1,214 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The pipe from the guest to the host: packets come in, bytes go to the stream,
+ * and what the stream does not take is staged.
+ */
+
+#include "conn-internal.h"
+#include "limits.h"
+#include "pkt.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+void vsk_conn_host_deaf(VskConn *conn)
+{
+    uint32_t staged = vsk_ring_used(&conn->ring);
+
+    conn->host_deaf = true;
+    conn->writable = false;
+    conn->lost |= conn->hung_up && staged;
+    vsk_ring_clear(&conn->ring);
+    vsk_credit_consumed(&conn->credit, vsk_credit_held(&conn->credit));
+    conn->from_guest = VSK_PIPE_CLOSED;
+}
+
+void vsk_conn_host_hung_up(VskConn *conn)
+{
+    conn->hung_up = true;
+    if (!conn->host_deaf) {
+        vsk_conn_host_deaf(conn);
+    }
+}
+
+/* Deal with the outcome of a write; true if the flow goes on writing. */
+static bool wrote(VskConn *conn, ssize_t n)
+{
+    if (n >= 0) {
+        vsk_credit_consumed(&conn->credit, (uint32_t)n);
+        return true;
+    }
+    if (n == -EAGAIN) {
+        conn->writable = false;
+        return true;
+    }
+    if (n == -EPIPE) {
+        if (!conn->hung_up) {
+            conn->hung_up = conn->stream->ops->has_hung_up(conn->stream);
+        }
+        conn->lost |= conn->hung_up;
+        vsk_conn_host_deaf(conn);
+    } else {
+        vsk_conn_reset(conn);
+    }
+    return false;
+}
+
+void vsk_conn_flush(VskConn *conn)
+{
+    if (vsk_ring_used(&conn->ring)) {
+        wrote(conn, vsk_ring_flush(&conn->ring, conn->stream));
+        if (vsk_ring_used(&conn->ring)) {
+            conn->writable = false;
+        }
+    }
+}
+
+static bool take_payload(VskConn *conn, const VskHdr *hdr,
+                         const struct iovec *payload, unsigned int n_payload,
+                         VskRefusal *ret_why)
+{
+    struct iovec iov[VSK_TURN_IOV];
+    unsigned int n_iov;
+    size_t len;
+    ssize_t done = 0;
+
+    if (conn->guest_shutdown & VSK_SHUTDOWN_SEND) {
+        vsk_conn_reset(conn);
+        *ret_why = VSK_REFUSED_OP;
+        return false;
+    }
+    if (!vsk_credit_received(&conn->credit, hdr->len)) {
+        vsk_conn_reset(conn);
+        *ret_why = VSK_REFUSED_CREDIT;
+        return false;
+    }
+    if (conn->host_deaf) {
+        vsk_credit_consumed(&conn->credit, hdr->len);
+        conn->lost |= conn->hung_up && hdr->len;
+            return true;
+    }
+    n_iov = vsk_iov_slice(iov, VSK_TURN_IOV, payload, n_payload, 0, hdr->len,
+                          &len);
+    g_assert(len == hdr->len);
+    if (len && conn->writable && !vsk_ring_used(&conn->ring)) {
+        done = conn->stream->ops->writev(conn->stream, iov, (int)n_iov);
+        if (!wrote(conn, done)) {
+            return true;
+        }
+        done = MAX(done, 0);
+    }
+    if ((size_t)done < len) {
+        bool staged = vsk_ring_push(&conn->ring, iov, n_iov, (size_t)done);
+
+        g_assert(staged); /* the ring has the size of the credit */
+        conn->writable = false;
+    }
+    return true;
+}
+
+static void take_shutdown(VskConn *conn, uint32_t flags)
+{
+    conn->guest_shutdown |= flags & VSK_SHUTDOWN_BOTH;
+    if ((conn->guest_shutdown & VSK_SHUTDOWN_RECEIVE) &&
+        conn->to_guest != VSK_PIPE_CLOSED) {
+        conn->to_guest = VSK_PIPE_CLOSED;
+        conn->readable = false;
+        if (conn->stream) {
+            conn->stream->ops->shutdown(conn->stream, SHUT_RD);
+        }
+    }
+    if ((conn->guest_shutdown & VSK_SHUTDOWN_SEND) &&
+        conn->from_guest == VSK_PIPE_OPEN) {
+        conn->from_guest = VSK_PIPE_ENDING;
+    }
+}
+
+static void take_response(VskConn *conn)
+{
+    int err;
+
+    conn->phase = VSK_PHASE_ESTABLISHED;
+    err = conn->stream->ops->accepted(conn->stream, conn->key.host_port);
+    if (err == -EPIPE) {
+        /* The client left; what it sent before is still for the guest. */
+        vsk_conn_host_deaf(conn);
+    } else if (err) {
+        vsk_conn_reset(conn);
+    }
+}
+
+/* A packet while our REQUEST waits for its answer. */
+static bool from_guest_requested(VskConn *conn, const VskHdr *hdr,
+                                 VskRefusal *ret_why)
+{
+    if (hdr->op == VSK_OP_RST) {
+        vsk_conn_die(conn, false);
+        return true;
+    }
+    if (hdr->op == VSK_OP_RESPONSE && !conn->owes_request) {
+        vsk_credit_peer_update(&conn->credit, hdr);
+        take_response(conn);
+        return true;
+    }
+    *ret_why = VSK_REFUSED_OP;
+    if (hdr->op != VSK_OP_INVALID) {
+        vsk_conn_die(conn, true);
+    }
+    return false;
+}
+
+static bool from_guest_established(VskConn *conn, const VskHdr *hdr,
+                                   const struct iovec *payload,
+                                   unsigned int n_payload,
+                                   VskRefusal *ret_why)
+{
+    conn->asked_credit = false;
+    vsk_credit_peer_update(&conn->credit, hdr);
+    switch (hdr->op) {
+    case VSK_OP_RST:
+        vsk_conn_orphan(conn);
+        return true;
+    case VSK_OP_SHUTDOWN:
+        take_shutdown(conn, hdr->flags);
+        return true;
+    case VSK_OP_RW:
+        return take_payload(conn, hdr, payload, n_payload, ret_why);
+    case VSK_OP_CREDIT_UPDATE:
+        return true;
+    case VSK_OP_CREDIT_REQUEST:
+        conn->owes_credit = true;
+        return true;
+    default:
+        *ret_why = VSK_REFUSED_OP;
+        return false;
+    }
+}
+
+bool vsk_conn_from_guest(VskConn *conn, const VskHdr *hdr,
+                         const struct iovec *payload, unsigned int n_payload,
+                         VskRefusal *ret_why)
+{
+    bool ok = true;
+
+    switch (conn->phase) {
+    case VSK_PHASE_REQUESTED:
+        ok = from_guest_requested(conn, hdr, ret_why);
+        break;
+    case VSK_PHASE_ESTABLISHED:
+        ok = from_guest_established(conn, hdr, payload, n_payload, ret_why);
+        break;
+    case VSK_PHASE_DRAINING:
+        break;
+    case VSK_PHASE_DEAD:
+        /* Our RST is on its way, unless the guest had the same thought. */
+        if (hdr->op == VSK_OP_RST) {
+            conn->owes_rst = false;
+        }
+        break;
+    }
+    vsk_conn_settle_ends(conn);
+    return ok;
+}
+

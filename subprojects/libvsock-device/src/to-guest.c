@@ -1,0 +1,123 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The pipe from the host to the guest: the stream is read into the guest's
+ * memory, as far as its credit goes, and its end is found.
+ */
+
+#include "conn-internal.h"
+#include "limits.h"
+#include "pkt.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+
+bool vsk_conn_can_send(const VskConn *conn)
+{
+    return conn->phase == VSK_PHASE_ESTABLISHED && conn->readable &&
+           conn->to_guest == VSK_PIPE_OPEN && vsk_credit_room(&conn->credit);
+}
+
+/* All bytes of the host program have gone to the guest. */
+static void host_ended(VskConn *conn)
+{
+    conn->readable = false;
+    if (conn->to_guest == VSK_PIPE_OPEN) {
+        conn->to_guest = VSK_PIPE_ENDING;
+    }
+    /* A close is an end of file and a hang-up at once: tell them as one. */
+    if (!conn->hung_up && conn->stream->ops->has_hung_up(conn->stream)) {
+        vsk_conn_host_hung_up(conn);
+    }
+}
+
+/*
+ * An end of file is found by reading, which takes credit.  Without credit,
+ * and with nothing left to read, it is told all the same.
+ */
+static void find_end_without_credit(VskConn *conn)
+{
+    if (conn->phase == VSK_PHASE_ESTABLISHED && conn->ends &&
+        conn->to_guest == VSK_PIPE_OPEN && !vsk_credit_room(&conn->credit) &&
+        !conn->stream->ops->has_input(conn->stream)) {
+        host_ended(conn);
+    }
+}
+
+void vsk_conn_host_event(VskConn *conn, uint32_t events)
+{
+    if (!conn->stream) {
+        return;
+    }
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        conn->ends = true;
+    }
+    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) &&
+        conn->to_guest == VSK_PIPE_OPEN) {
+        conn->readable = true;
+    }
+    if (conn->phase == VSK_PHASE_REQUESTED) {
+        /* A client that left, and left nothing behind, needs no flow. */
+        if ((events & EPOLLHUP) &&
+            !conn->stream->ops->has_input(conn->stream)) {
+            vsk_conn_reset(conn);
+        }
+        return;
+    }
+    if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) && !conn->host_deaf) {
+        conn->writable = true;
+        vsk_conn_flush(conn);
+    }
+    if ((events & EPOLLHUP) && conn->stream) {
+        vsk_conn_host_hung_up(conn);
+    }
+    find_end_without_credit(conn);
+    vsk_conn_settle_ends(conn);
+}
+
+unsigned int vsk_conn_wants_chains(const VskConn *conn)
+{
+    return conn->burst;
+}
+
+size_t vsk_conn_read(VskConn *conn, const struct iovec *iov,
+                     unsigned int n_iov)
+{
+    struct iovec area[VSK_TURN_IOV];
+    unsigned int n_area;
+    size_t asked;
+    ssize_t n;
+
+    if (!vsk_conn_can_send(conn)) {
+        return 0;
+    }
+    n_area = vsk_iov_slice(area, VSK_TURN_IOV, iov, n_iov, 0,
+                           MIN(vsk_credit_room(&conn->credit), VSK_TURN_BYTES),
+                           &asked);
+    if (!n_area) {
+        return 0;
+    }
+    n = conn->stream->ops->readv(conn->stream, area, (int)n_area);
+    if (n <= 0) {
+        conn->readable = false;
+        conn->burst = 1;
+        if (n == 0) {
+            host_ended(conn);
+        } else if (n != -EAGAIN) {
+            vsk_conn_reset(conn);
+        }
+        vsk_conn_settle_ends(conn);
+        return 0;
+    }
+    vsk_credit_sent(&conn->credit, (uint32_t)n);
+    if ((size_t)n == asked) {
+        conn->burst = MIN(conn->burst * 2, VSK_TURN_CHAINS);
+    } else {
+        conn->burst = MAX(conn->burst / 2, 1);
+        conn->readable = conn->ends; /* the end itself is still to be read */
+    }
+    find_end_without_credit(conn);
+    vsk_conn_settle_ends(conn);
+    return (size_t)n;
+}
+
