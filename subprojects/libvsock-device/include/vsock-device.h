@@ -258,7 +258,7 @@ typedef struct VskStats {
     uint64_t bytes_to_guest;       /* payload */
     uint64_t packets_from_guest;
     uint64_t packets_to_guest;
-    uint64_t staged;               /* bytes that host programs have yet to take */
+    uint64_t staged;               /* bytes host programs have yet to take */
 } VskStats;
 
 /* Longest @uds_path that leaves room for "_4294967295" in sun_path. */

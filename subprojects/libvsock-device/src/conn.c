@@ -84,7 +84,7 @@ void vsk_conn_free(VskConn *conn)
     g_free(conn);
 }
 
-/* --- Ends ------------------------------------------------------------------ */
+/* --- Ends ---------------------------------------------------------------- */
 
 void vsk_conn_die(VskConn *conn, bool tell_guest)
 {
@@ -161,7 +161,7 @@ void vsk_conn_settle_ends(VskConn *conn)
     }
 }
 
-/* --- Packets to the guest --------------------------------------------------- */
+/* --- Packets to the guest ------------------------------------------------ */
 
 /* SHUTDOWN flags that hold and that the guest has not heard. */
 static uint32_t shutdown_due(const VskConn *conn)
@@ -214,7 +214,8 @@ static VskOp control_due(const VskConn *conn)
     if (conn->owes_credit_request) {
         return VSK_OP_CREDIT_REQUEST;
     }
-    if (!vsk_conn_can_send(conn) && !(conn->guest_shutdown & VSK_SHUTDOWN_SEND) &&
+    if (!vsk_conn_can_send(conn) &&
+        !(conn->guest_shutdown & VSK_SHUTDOWN_SEND) &&
         vsk_credit_update_due(&conn->credit)) {
         return VSK_OP_CREDIT_UPDATE;
     }
@@ -284,7 +285,7 @@ void vsk_conn_make_rw(VskConn *conn, uint32_t len, VskHdr *ret_hdr)
     make_hdr(conn, VSK_OP_RW, 0, len, ret_hdr);
 }
 
-/* --- What the owner keeps for it --------------------------------------------- */
+/* --- What the owner keeps for it ----------------------------------------- */
 
 uint32_t vsk_conn_poll_mask(const VskConn *conn)
 {

@@ -86,7 +86,7 @@ static void saw_packet(VskDev *dev, bool to_guest, const VskHdr *hdr,
     }
 }
 
-/* --- Guest to host ----------------------------------------------------------- */
+/* --- Guest to host ------------------------------------------------------- */
 
 static void return_tx(VskDev *dev, VskChain *chain)
 {
@@ -221,7 +221,7 @@ static void take_tx(VskDev *dev, int64_t now_ms)
     }
 }
 
-/* --- Host to guest ------------------------------------------------------------ */
+/* --- Host to guest ------------------------------------------------------- */
 
 /* The next RX chain. */
 static bool pop_rx(VskDev *dev, VskChain *ret_chain)
@@ -385,7 +385,7 @@ static void fill_rx(VskDev *dev, int64_t now_ms)
     }
 }
 
-/* --- Events ------------------------------------------------------------------- */
+/* --- Events -------------------------------------------------------------- */
 
 static void send_event(VskDev *dev, int64_t now_ms)
 {
@@ -423,7 +423,7 @@ static void expire_event(VskDev *dev, int64_t now_ms)
     }
 }
 
-/* --- The public calls ----------------------------------------------------------- */
+/* --- The public calls ---------------------------------------------------- */
 
 static void run(VskDev *dev, int64_t now_ms)
 {
@@ -517,7 +517,7 @@ void vsk_dev_get_stats(const VskDev *dev, VskStats *ret_stats)
     vsk_mux_get_stats(dev->mux, ret_stats);
 }
 
-/* --- Making one ------------------------------------------------------------------ */
+/* --- Making one ---------------------------------------------------------- */
 
 static bool check_config(const VskDevConfig *config, GError **errp)
 {

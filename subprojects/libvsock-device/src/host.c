@@ -134,7 +134,7 @@ int64_t vsk_host_next_deadline(const VskHost *host)
     return at;
 }
 
-/* --- Lines ------------------------------------------------------------------ */
+/* --- Lines --------------------------------------------------------------- */
 
 /* "CONNECT <port>", in any case, spaces around the port, CR allowed. */
 static bool parse_line(const char *line, uint32_t *ret_port)
@@ -232,7 +232,7 @@ static VskHostResult serve_client(VskHost *host, Client *client,
     return VSK_HOST_REFUSED;
 }
 
-/* --- Clients ---------------------------------------------------------------- */
+/* --- Clients ------------------------------------------------------------- */
 
 static Client *free_client(VskHost *host)
 {
@@ -354,7 +354,7 @@ VskHostResult vsk_host_next(VskHost *host, int64_t now_ms,
     }
 }
 
-/* --- Host programs that listen ---------------------------------------------- */
+/* --- Host programs that listen ------------------------------------------- */
 
 /* Connect @fd to "<base>_<port>"; 0 or a negative errno. */
 static int connect_to(int fd, const char *base, uint32_t port)

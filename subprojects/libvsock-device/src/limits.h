@@ -43,7 +43,8 @@
 /*
  * RSTs that wait for an RX buffer and belong to no flow.  As many as the
  * largest queue of QEMU's device; when all are used TX is not
- * processed until RX drains (5.10.6.3.1).  Test: /dev/tx/stops-when-replies-wait
+ * processed until RX drains (5.10.6.3.1).
+ * Test: /dev/tx/stops-when-replies-wait
  */
 #define VSK_MAX_ORPHAN_RSTS 256u
 

@@ -99,7 +99,7 @@ VskMux *vsk_mux_new(const VskDevConfig *config, VskMuxRefusedFn *refused,
     return mux;
 }
 
-/* --- Settle ----------------------------------------------------------------- */
+/* --- Settle -------------------------------------------------------------- */
 
 static void forget(VskMux *mux, VskConn *conn)
 {
@@ -241,7 +241,7 @@ int64_t vsk_mux_next_deadline(const VskMux *mux)
     return at;
 }
 
-/* --- New flows --------------------------------------------------------------- */
+/* --- New flows ----------------------------------------------------------- */
 
 /* The window for one more flow, 0 if there is no room for one. */
 static uint32_t next_buf_alloc(const VskMux *mux)
@@ -308,7 +308,7 @@ static bool add_from_guest(VskMux *mux, const VskHdr *hdr, int64_t now_ms,
     return true;
 }
 
-/* --- Guest to host ------------------------------------------------------------ */
+/* --- Guest to host ------------------------------------------------------- */
 
 bool vsk_mux_can_take(const VskMux *mux)
 {
@@ -396,7 +396,7 @@ void vsk_mux_refuse(VskMux *mux, const VskHdr *hdr, VskRefusal why,
     }
 }
 
-/* --- Host to guest ------------------------------------------------------------ */
+/* --- Host to guest ------------------------------------------------------- */
 
 bool vsk_mux_has_next(const VskMux *mux)
 {
@@ -432,7 +432,7 @@ void vsk_mux_end_turn(VskMux *mux, VskConn *conn, int64_t now_ms)
     settle(mux, conn, now_ms);
 }
 
-/* --- Events and time ---------------------------------------------------------- */
+/* --- Events and time ----------------------------------------------------- */
 
 static bool serve_host(VskMux *mux, int64_t now_ms)
 {
