@@ -62,7 +62,9 @@ step() {
     mkdir -p "$build/logs"
     { "$@" 2>&1 </dev/null | progress "$log"; } || rc=$?
     if [ "$rc" -ne 0 ]; then
-        tail -n 25 "$log" | sed 's/^/    | /' >&2
+        # Not ninja's steps that went well, and not whole command lines.
+        grep -v '^\[[0-9]*/[0-9]*\]' "$log" | tail -n 25 | cut -c -160 |
+            sed 's/^/    | /' >&2
         die "$what failed." "The whole log: $(nice_path "$log")" "$hint"
     fi
 }

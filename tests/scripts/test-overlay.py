@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Tests how the checkout is laid over QEMU's tree: what is new, changed or
+# gone, and the patches; with a small checkout and a small tree.
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, '..', 'tools'))
+from tap import Suite, check, contains, equal  # noqa: E402
+
+SCRIPTS = os.path.join(HERE, '..', '..', 'scripts')
+suite = Suite()
+
+KCONFIG = ''.join('line %d\n' % i for i in range(20))
+PATCH = '''Description: A test
+ Why it is there.
+
+--- a/hw/Kconfig
++++ b/hw/Kconfig
+@@ -1,4 +1,4 @@
+-line 0
++line zero
+ line 1
+ line 2
+ line 3
+'''
+
+
+class World:
+    """A checkout with a device and a patch, and a tree of QEMU."""
+
+    def __init__(self, top):
+        self.checkout = os.path.join(top, 'check out')
+        self.tree = os.path.join(self.checkout, 'build', 'qemu-1.0', 'source')
+        for script in ('lay-overlay', 'update-patches'):
+            self.write('scripts/' + script, '')
+            shutil.copy(os.path.join(SCRIPTS, script),
+                        os.path.join(self.checkout, 'scripts', script))
+        self.write('hw/virtio/device.c', 'ours\n')
+        self.write('include/device.h', 'ours\n')
+        self.write('patches/qemu-1.0/series', 'one.patch\n')
+        self.write('patches/qemu-1.0/one.patch', PATCH)
+        self.write('build/qemu-1.0/source/hw/virtio/device.c', 'theirs\n')
+        self.write('build/qemu-1.0/source/hw/Kconfig', KCONFIG)
+
+    def write(self, name, text):
+        path = os.path.join(self.checkout, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write(text)
+
+    def remove(self, name):
+        os.unlink(os.path.join(self.checkout, name))
+
+    def read(self, name):
+        """A file of QEMU's tree."""
+        with open(os.path.join(self.tree, name), encoding='utf-8') as f:
+            return f.read()
+
+    def has(self, name):
+        return os.path.lexists(os.path.join(self.tree, name))
+
+    def run(self, script, *args, code=0):
+        run = subprocess.run(
+            ['/usr/bin/python3', os.path.join(self.checkout, 'scripts', script),
+             *args], capture_output=True, text=True, check=False,
+            env={'PATH': '/usr/bin:/bin'})
+        equal(run.returncode, code, script + ': ' + run.stderr)
+        return run.stdout + run.stderr
+
+    def lay(self, code=0):
+        return self.run('lay-overlay', '1.0', self.tree, code=code)
+
+    def times(self):
+        return {name: os.stat(os.path.join(path, name)).st_mtime_ns
+                for path, _, names in os.walk(self.tree) for name in names}
+
+
+@contextlib.contextmanager
+def world():
+    with tempfile.TemporaryDirectory() as top:
+        yield World(top)
+
+
+@suite.case('/overlay/files-of-the-checkout-replace-those-of-qemu')
+def replaces():
+    with world() as w:
+        w.lay()
+        equal(w.read('hw/virtio/device.c'), 'ours\n')
+        equal(w.read('include/device.h'), 'ours\n')
+
+
+@suite.case('/overlay/an-edit-is-seen-without-laying-again')
+def edit():
+    with world() as w:
+        w.lay()
+        w.write('hw/virtio/device.c', 'edited\n')
+        equal(w.read('hw/virtio/device.c'), 'edited\n')
+
+
+@suite.case('/overlay/laying-twice-touches-nothing')
+def twice():
+    with world() as w:
+        w.lay()
+        before = w.times()
+        equal(w.lay(), '')
+        equal(w.times(), before)
+
+
+@suite.case('/overlay/a-new-file-comes-and-a-removed-one-goes')
+def new_and_removed():
+    with world() as w:
+        w.lay()
+        w.write('subprojects/lib/src/new.c', 'new\n')
+        w.remove('include/device.h')
+        w.lay()
+        equal(w.read('subprojects/lib/src/new.c'), 'new\n')
+        check(not w.has('include/device.h'), 'the link is still there')
+        check(not w.has('include'), 'an empty folder is left')
+
+
+@suite.case('/overlay/without-our-file-qemu-has-its-own-again')
+def restored():
+    with world() as w:
+        w.lay()
+        w.remove('hw/virtio/device.c')
+        w.lay()
+        equal(w.read('hw/virtio/device.c'), 'theirs\n')
+
+
+@suite.case('/overlay/leftovers-of-editors-stay-out')
+def leftovers():
+    with world() as w:
+        for name in ('device.c~', 'device.c.orig', '.device.c.swp'):
+            w.write('hw/virtio/' + name, '')
+        w.lay()
+        for name in ('device.c~', 'device.c.orig', '.device.c.swp'):
+            check(not w.has('hw/virtio/' + name), name)
+
+
+@suite.case('/patches/are-applied-once')
+def applied():
+    with world() as w:
+        w.lay()
+        w.lay()
+        equal(w.read('hw/Kconfig'), KCONFIG.replace('line 0', 'line zero', 1))
+
+
+@suite.case('/patches/a-changed-patch-is-applied-to-qemus-own-file')
+def changed():
+    with world() as w:
+        w.lay()
+        w.write('patches/qemu-1.0/one.patch', PATCH.replace('zero', 'nought'))
+        w.lay()
+        equal(w.read('hw/Kconfig'), KCONFIG.replace('line 0', 'line nought', 1))
+
+
+@suite.case('/patches/a-dropped-patch-is-taken-back')
+def dropped():
+    with world() as w:
+        w.lay()
+        w.write('patches/qemu-1.0/series', '# none\n')
+        w.lay()
+        equal(w.read('hw/Kconfig'), KCONFIG)
+
+
+@suite.case('/patches/one-that-does-not-fit-changes-nothing-and-says-which')
+def misfit():
+    with world() as w:
+        w.write('patches/qemu-1.0/one.patch', PATCH.replace('line 2', 'line x'))
+        contains(w.lay(code=1), 'one.patch does not fit')
+        equal(w.read('hw/Kconfig'), KCONFIG)
+
+
+@suite.case('/patches/a-series-without-a-set-is-an-error-that-lists-the-sets')
+def no_set():
+    with world() as w:
+        contains(w.run('lay-overlay', '9.9', w.tree, code=1), 'qemu-1.0')
+
+
+@suite.case('/patches/an-edit-in-the-tree-is-not-overwritten')
+def hand_edit():
+    with world() as w:
+        w.lay()
+        w.write('build/qemu-1.0/source/hw/Kconfig', 'edited\n')
+        contains(w.lay(code=1), 'update-patches 1.0')
+        equal(w.read('hw/Kconfig'), 'edited\n')
+
+
+@suite.case('/patches/an-edit-in-the-tree-can-be-kept-as-a-patch')
+def update():
+    with world() as w:
+        w.lay()
+        edited = KCONFIG.replace('line 10', 'line ten')
+        w.write('build/qemu-1.0/source/hw/Kconfig', edited)
+        w.run('update-patches', '1.0')
+        equal(w.lay(), '')
+        equal(w.read('hw/Kconfig'), edited)
+        path = os.path.join(w.checkout, 'patches/qemu-1.0/one.patch')
+        with open(path, encoding='utf-8') as f:
+            contains(f.read(), 'Why it is there.\n\n--- a/hw/Kconfig')
+
+
+@suite.case('/patches/a-file-can-be-added-to-a-new-patch')
+def add_file():
+    with world() as w:
+        w.write('build/qemu-1.0/source/meson.build', 'a\n')
+        w.lay()
+        w.run('update-patches', '1.0', 'meson.build:two.patch')
+        w.write('build/qemu-1.0/source/meson.build', 'b\n')
+        w.run('update-patches', '1.0', 'meson.build:two.patch')
+        w.lay()
+        equal(w.read('meson.build'), 'b\n')
+        w.write('patches/qemu-1.0/series', 'one.patch\n')
+        w.lay()
+        equal(w.read('meson.build'), 'a\n')
+
+
+sys.exit(suite.main())
