@@ -57,7 +57,7 @@ progress() {
 # build/logs/LOGNAME.log; when it fails say what failed, show the end of the
 # log, where it is, and HINT: what to do.
 step() {
-    local log=$build/logs/$1.log what=$2 hint=$3 rc=0
+    local log=$build/logs/${1//\//-}.log what=$2 hint=$3 rc=0
     shift 3
     mkdir -p "$build/logs"
     { "$@" 2>&1 </dev/null | progress "$log"; } || rc=$?

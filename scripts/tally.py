@@ -64,6 +64,7 @@ class Parser:
         self.levels = [Level(0)]
         self.subtest = None     # the tally of the subtest that just ended
         self.bail_out = None
+        self.comment = ''       # the last one before a test point
 
     def feed(self, line):
         line = line.rstrip('\n')
@@ -72,6 +73,8 @@ class Parser:
         if text.lower().startswith('bail out!'):
             self.bail_out = text[9:].strip() or 'it bailed out'
             return
+        if text.startswith('#'):
+            self.comment = text[1:].strip() or self.comment
         plan = PLAN.match(text)
         result = RESULT.match(text)
         if not plan and not result:
@@ -109,6 +112,7 @@ class Parser:
             name, why = name[:directive.start()], directive.group(2).strip()
         name = name.strip().replace('\\#', '#') or 'test %d' % level.points
         inner, self.subtest = self.subtest, None
+        comment, self.comment = self.comment, ''
         if inner:
             level.tally.add(inner, name + ': ')
         if directive and directive.group(1).lower() == 'skip':
@@ -116,7 +120,7 @@ class Parser:
         elif directive and failed:
             level.tally.skipped.append((name, 'known to fail: ' + why))
         elif failed and not (inner and inner.failed):
-            level.tally.failed.append((name, 'not ok'))
+            level.tally.failed.append((name, comment or 'not ok'))
         elif not failed and not inner:
             level.tally.passed += 1
 

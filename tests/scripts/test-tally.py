@@ -41,6 +41,12 @@ def not_ok():
           ((1, 1, 0), ['not ok']))
 
 
+@suite.case('/tally/a-failure-is-told-with-the-comment-before-it')
+def why():
+    equal(count('1..2\n# of a\nok 1 /a\n# one\n# two: 3 != 4\nnot ok 2 /b\n',
+                1), ((1, 1, 0), ['two: 3 != 4']))
+
+
 @suite.case('/tally/no-plan-is-a-failure')
 def no_plan():
     equal(count('ok 1 /a\n'), ((1, 1, 0), ['it printed no TAP plan']))
