@@ -1,0 +1,276 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What libvsock-device asks of its embedder, on QEMU's virtqueues: chains,
+ * notifications, and a log of what was refused.
+ *
+ * Everything runs in VSockEmulator.ctx, inside a call of the library.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "hw/virtio/virtio.h"
+#include "trace.h"
+#include "vhost-vsock-emulator.h"
+
+/* Milliseconds between two log lines of one reason: a hostile guest gets no
+ * more than VSK_REFUSED_NUM lines out of it in this time. */
+#define LOG_INTERVAL_MS 10000
+
+/* --- Chains --------------------------------------------------------------- */
+
+typedef struct VSockElement {
+    VirtQueueElement elem; /* first: virtqueue_pop() allocates the whole */
+    unsigned int before;   /* where the queue stood, for unpop */
+} VSockElement;
+
+static VirtQueue *emulator_vq(VSockEmulator *e, VskQueue queue)
+{
+    return e->vsock->vqs[queue];
+}
+
+/*
+ * Whether all buffers of @elem are guest RAM.  Others were mapped through a
+ * bounce buffer: it may hold what was never written, and giving it back
+ * writes to a device, perhaps to this one.
+ */
+static bool element_is_ram(const VirtQueueElement *elem)
+{
+    ram_addr_t offset;
+
+    RCU_READ_LOCK_GUARD();
+    for (unsigned int i = 0; i < elem->out_num; i++) {
+        if (!memory_region_from_host(elem->out_sg[i].iov_base, &offset)) {
+            return false;
+        }
+    }
+    for (unsigned int i = 0; i < elem->in_num; i++) {
+        if (!memory_region_from_host(elem->in_sg[i].iov_base, &offset)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool emulator_pop(void *opaque, VskQueue queue, VskChain *ret_chain)
+{
+    VSockEmulator *e = opaque;
+    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+    unsigned int before = 0;
+    VSockElement *item;
+
+    if (virtio_vdev_has_feature(vdev, VIRTIO_F_RING_PACKED)) {
+        before = virtio_queue_get_last_avail_idx(vdev, queue);
+    }
+    item = virtqueue_pop(emulator_vq(e, queue), sizeof(*item));
+    if (!item) {
+        return false;
+    }
+    item->before = before;
+    *ret_chain = (VskChain) {
+        .elem = item,
+        .out = item->elem.out_sg,
+        .n_out = item->elem.out_num,
+        .in = item->elem.in_sg,
+        .n_in = item->elem.in_num,
+    };
+    if (!element_is_ram(&item->elem)) {
+        /* The library refuses a chain without buffers, and gives it back. */
+        trace_vhost_vsock_not_ram(e->vsock->guest_cid, queue);
+        ret_chain->n_out = 0;
+        ret_chain->n_in = 0;
+    }
+    return true;
+}
+
+static void emulator_unpop(void *opaque, VskQueue queue, VskChain *chain)
+{
+    VSockEmulator *e = opaque;
+    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+    VSockElement *item = chain->elem;
+
+    virtqueue_unpop(emulator_vq(e, queue), &item->elem, 0);
+    if (virtio_vdev_has_feature(vdev, VIRTIO_F_RING_PACKED)) {
+        /*
+         * virtqueue_unpop() goes one descriptor back whatever the length of
+         * the chain.  Bits 0-15: next available one; 16-31: next used one.
+         */
+        unsigned int idx = virtio_queue_get_last_avail_idx(vdev, queue);
+
+        idx = deposit32(idx, 0, 16, item->before);
+        virtio_queue_set_last_avail_idx(vdev, queue, idx);
+    }
+    g_free(item);
+    chain->elem = NULL;
+}
+
+static void emulator_flush(void *opaque, VskQueue queue)
+{
+    VSockEmulator *e = opaque;
+    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+    VirtQueue *vq = emulator_vq(e, queue);
+
+    if (!e->pushed[queue]) {
+        return;
+    }
+    WITH_RCU_READ_LOCK_GUARD() {
+        virtqueue_flush(vq, e->pushed[queue]);
+    }
+    e->pushed[queue] = 0;
+
+#if !QEMU_AT_LEAST(10, 2) /* virtio_notify() does it where it has to */
+    if (e->iothread) {
+        virtio_notify_irqfd(vdev, vq);
+        return;
+    }
+#endif
+    virtio_notify(vdev, vq);
+}
+
+static void emulator_push(void *opaque, VskQueue queue, VskChain *chain,
+                          uint32_t len)
+{
+    VSockEmulator *e = opaque;
+    VSockElement *item = chain->elem;
+
+    if (e->pushed[queue] == VHOST_VSOCK_VQ_SIZE) {
+        /* A driver may have set a larger queue, for which the virtio core has
+         * no room to remember more. */
+        emulator_flush(e, queue);
+    }
+    WITH_RCU_READ_LOCK_GUARD() {
+        virtqueue_fill(emulator_vq(e, queue), &item->elem, len,
+                       e->pushed[queue]++);
+    }
+    g_free(item);
+    chain->elem = NULL;
+}
+
+static bool emulator_set_notification(void *opaque, VskQueue queue,
+                                      bool enable)
+{
+    VirtQueue *vq = emulator_vq(opaque, queue);
+
+    virtio_queue_set_notification(vq, enable);
+    return enable && !virtio_queue_empty(vq);
+}
+
+/* --- Log ------------------------------------------------------------------ */
+
+static const char *op_name(uint16_t op)
+{
+    static const char *const names[VSK_OP_NUM] = {
+        [VSK_OP_INVALID] = "INVALID",
+        [VSK_OP_REQUEST] = "REQUEST",
+        [VSK_OP_RESPONSE] = "RESPONSE",
+        [VSK_OP_RST] = "RST",
+        [VSK_OP_SHUTDOWN] = "SHUTDOWN",
+        [VSK_OP_RW] = "RW",
+        [VSK_OP_CREDIT_UPDATE] = "CREDIT_UPDATE",
+        [VSK_OP_CREDIT_REQUEST] = "CREDIT_REQUEST",
+    };
+
+    return op < VSK_OP_NUM ? names[op] : "unknown";
+}
+
+/*
+ * What to tell a human, who can do something about it.  The other reasons
+ * belong to the daily life of sockets and are for the trace only.
+ */
+static const char *const warnings[VSK_REFUSED_NUM] = {
+    [VSK_REFUSED_TX_CHAIN_SHORT] =
+        "the guest's driver sent a buffer smaller than a packet header",
+    [VSK_REFUSED_TX_LEN] =
+        "the guest's driver sent a packet longer than its buffer or 64 KiB",
+    [VSK_REFUSED_RX_CHAIN_SHORT] =
+        "the guest's driver offered an RX buffer too small for a packet",
+    [VSK_REFUSED_EVENT_CHAIN_SHORT] =
+        "the guest's driver offered an event buffer too small for an event",
+    [VSK_REFUSED_SRC_CID] =
+        "the guest sent from a CID that is not its own",
+    [VSK_REFUSED_CREDIT] =
+        "the guest sent more than the window it was told; connection reset",
+    [VSK_REFUSED_BACKLOG] =
+        "a host program does not accept its connections fast enough",
+    [VSK_REFUSED_LIMIT] =
+        "too many connections, or no file descriptors left (ulimit -n)",
+    [VSK_REFUSED_HOST_LINE] =
+        "a host client did not begin with \"CONNECT <port>\"",
+    [VSK_REFUSED_HOST_TIMEOUT] =
+        "a host client did not send its \"CONNECT <port>\" line in time",
+    [VSK_REFUSED_HOST_LIMIT] =
+        "too many host clients that have not sent \"CONNECT <port>\"",
+};
+
+static void emulator_refused(void *opaque, VskRefusal why, const VskHdr *hdr)
+{
+    static const VskHdr none;
+    VSockEmulator *e = opaque;
+    VSockRefusalLog *log = &e->refusals[why];
+    uint64_t cid = e->vsock->guest_cid;
+    g_autofree char *packet = NULL;
+    g_autofree char *more = NULL;
+    int64_t now_ms;
+
+    trace_vhost_vsock_refused(cid, vsk_refusal_name(why),
+                              op_name((hdr ?: &none)->op),
+                              (hdr ?: &none)->src_cid,
+                              (hdr ?: &none)->src_port,
+                              (hdr ?: &none)->dst_cid,
+                              (hdr ?: &none)->dst_port,
+                              (hdr ?: &none)->len);
+    if (!warnings[why]) {
+        return;
+    }
+
+    now_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    if (now_ms < log->next_ms) {
+        log->unsaid++;
+        return;
+    }
+    if (hdr) {
+        packet = g_strdup_printf(" (%s from %" PRIu64 ":%" PRIu32 " to %"
+                                 PRIu64 ":%" PRIu32 ", %" PRIu32 " bytes)",
+                                 op_name(hdr->op), hdr->src_cid,
+                                 hdr->src_port, hdr->dst_cid, hdr->dst_port,
+                                 hdr->len);
+    }
+    if (log->unsaid) {
+        more = g_strdup_printf("; %u more since the last such line",
+                               log->unsaid);
+    }
+    warn_report("vhost-vsock: CID %" PRIu64 ": %s%s%s", cid, warnings[why],
+                packet ?: "", more ?: "");
+    log->next_ms = now_ms + LOG_INTERVAL_MS;
+    log->unsaid = 0;
+}
+
+static void emulator_packet(void *opaque, bool to_guest, const VskHdr *hdr,
+                            const struct iovec *payload,
+                            unsigned int n_payload)
+{
+    VSockEmulator *e = opaque;
+    uint64_t cid = e->vsock->guest_cid;
+
+    if (to_guest) {
+        trace_vhost_vsock_packet_to_guest(cid, op_name(hdr->op), hdr->type,
+                                          hdr->src_port, hdr->dst_port,
+                                          hdr->len, hdr->flags,
+                                          hdr->buf_alloc, hdr->fwd_cnt);
+    } else {
+        trace_vhost_vsock_packet_from_guest(cid, op_name(hdr->op), hdr->type,
+                                            hdr->src_port, hdr->dst_port,
+                                            hdr->len, hdr->flags,
+                                            hdr->buf_alloc, hdr->fwd_cnt);
+    }
+}
+
+const VskDevOps vhost_vsock_emulator_queue_ops = {
+    .pop = emulator_pop,
+    .unpop = emulator_unpop,
+    .push = emulator_push,
+    .flush = emulator_flush,
+    .set_notification = emulator_set_notification,
+    .refused = emulator_refused,
+    .packet = emulator_packet,
+};

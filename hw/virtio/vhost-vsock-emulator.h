@@ -1,0 +1,71 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * State of the emulator backend of vhost-vsock.  Included by
+ * hw/virtio/vhost-vsock-emulator*.c only.
+ */
+
+#ifndef HW_VIRTIO_VHOST_VSOCK_EMULATOR_H
+#define HW_VIRTIO_VHOST_VSOCK_EMULATOR_H
+
+#include "qemu/main-loop.h"
+#include "qemu/notify.h"
+#include "qemu/timer.h"
+#include "vsock-device.h"
+#include "vhost-vsock-internal.h"
+
+/* One reason's share of the log: see emulator_refused(). */
+typedef struct VSockRefusalLog {
+    int64_t next_ms;      /* of QEMU_CLOCK_REALTIME: when to speak again */
+    unsigned int unsaid;  /* refusals since the last line */
+} VSockRefusalLog;
+
+typedef struct VSockEmulator {
+    VHostVSock *vsock;
+
+    /*
+     * Where the library runs: @ctx is the iothread's, or the main loop's
+     * (@iothread is NULL).  All members from @dev on are used there only.
+     */
+    struct IOThread *iothread;
+    AioContext *ctx;
+    QEMUTimer *timer;  /* the library's deadline; fires in the main loop */
+    Notifier exit;
+
+    /*
+     * What the front wants, written under the BQL while @ctx waits, or
+     * from @ctx itself.
+     */
+    struct {
+        bool driver_ok;
+        bool running;          /* the VM runs, and the queues are attached */
+        bool driver_left;      /* driver_ok was false meanwhile */
+        bool transport_reset;
+        uint64_t features;
+    } wanted;
+    bool attached;     /* the host notifiers are the iothread's */
+
+    VskDev *dev;
+    QEMUBH *bh;
+    bool busy;         /* inside the library */
+
+    /* Work for the next call of emulator_run(). */
+    bool state_due;    /* tell the library what is @wanted */
+    bool dispatch_due;
+    unsigned int kicks_due; /* a bit for each queue */
+
+    /* What the library was told. */
+    bool told_driver_ok;
+    bool told_paused;
+
+    unsigned int pushed[VSK_QUEUE_NUM]; /* chains, not yet flushed */
+
+    int64_t last_ms;   /* the library's clock at its last look at it */
+    int64_t clock_ms;  /* added to QEMU_CLOCK_VIRTUAL to make that clock */
+
+    VSockRefusalLog refusals[VSK_REFUSED_NUM];
+} VSockEmulator;
+
+extern const VskDevOps vhost_vsock_emulator_queue_ops;
+
+#endif /* HW_VIRTIO_VHOST_VSOCK_EMULATOR_H */

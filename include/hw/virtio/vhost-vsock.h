@@ -1,0 +1,53 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The virtio socket device "vhost-vsock-device", for transports that embed it.
+ */
+
+#ifndef QEMU_VHOST_VSOCK_H
+#define QEMU_VHOST_VSOCK_H
+
+#include "hw/virtio/virtio.h"
+#include "hw/virtio/vhost-vsock-common.h" /* its source gets it from here */
+#include "qom/object.h"
+
+#define TYPE_VHOST_VSOCK "vhost-vsock-device"
+OBJECT_DECLARE_SIMPLE_TYPE(VHostVSock, VHOST_VSOCK)
+
+struct IOThread;
+
+/* Property "backend": who moves the packets. */
+typedef enum VHostVSockBackend {
+    VHOST_VSOCK_BACKEND_AUTO,     /* the kernel if it can be opened */
+    VHOST_VSOCK_BACKEND_KERNEL,   /* the host kernel's vhost_vsock */
+    VHOST_VSOCK_BACKEND_EMULATOR, /* libvsock-device, in this process */
+    VHOST_VSOCK_BACKEND_NUM
+} VHostVSockBackend;
+
+/* Virtqueues, by their number (virtio 1.4, 5.10.2). */
+enum {
+    VHOST_VSOCK_VQ_RX,    /* to the guest */
+    VHOST_VSOCK_VQ_TX,    /* from the guest */
+    VHOST_VSOCK_VQ_EVENT, /* to the guest: transport reset */
+    VHOST_VSOCK_VQ_NUM
+};
+
+struct VHostVSock {
+    VirtIODevice parent_obj;
+
+    /* Properties; constant once the device is realized. */
+    uint64_t guest_cid;
+    char *vhostfd;
+    OnOffAuto seqpacket;
+    VHostVSockBackend backend;
+    char *uds_path;
+    struct IOThread *iothread;
+
+    VirtQueue *vqs[VHOST_VSOCK_VQ_NUM];
+
+    /* The backend in use, and its own state; see vhost-vsock-internal.h. */
+    const struct VHostVSockOps *ops;
+    void *impl;
+};
+
+#endif /* QEMU_VHOST_VSOCK_H */
