@@ -352,8 +352,8 @@ void vsk_dev_set_driver_ok(VskDev *dev, bool ok, uint64_t features,
 /**
  * vsk_dev_set_paused:
  *
- * While paused (the VM is stopped) no queue is touched; flows, host clients
- * and what they wrote are kept.
+ * While paused (the VM is stopped) no queue is touched and no time of a flow
+ * runs; flows, and what host programs wrote to them, are kept.
  */
 void vsk_dev_set_paused(VskDev *dev, bool paused, int64_t now_ms);
 

@@ -28,4 +28,10 @@ void vsk_conn_flush(VskConn *conn);
 /* Whether there may be bytes for the guest, and it may be sent some. */
 bool vsk_conn_can_send(const VskConn *conn);
 
+/*
+ * An end of file is found by reading, which takes credit.  Without credit,
+ * and with nothing left to read, it is told all the same.
+ */
+void vsk_conn_find_end(VskConn *conn);
+
 #endif /* VSK_CONN_INTERNAL_H */

@@ -439,6 +439,15 @@ static void run(VskDev *dev, int64_t now_ms)
     }
 }
 
+/* There may be RX buffers: the driver need not tell of more. */
+static void expect_rx(VskDev *dev)
+{
+    if (dev->driver_ok && !dev->paused) {
+        dev->rx_starved = false;
+        dev->ops->set_notification(dev->opaque, VSK_QUEUE_RX, false);
+    }
+}
+
 void vsk_dev_dispatch(VskDev *dev, int64_t now_ms)
 {
     dev->again = false;
@@ -452,8 +461,7 @@ void vsk_dev_kick(VskDev *dev, VskQueue queue, int64_t now_ms)
         dev->event = EVENT_NONE; /* the driver took it */
     }
     if (queue == VSK_QUEUE_RX && dev->rx_starved) {
-        dev->rx_starved = false;
-        dev->ops->set_notification(dev->opaque, VSK_QUEUE_RX, false);
+        expect_rx(dev);
     }
     run(dev, now_ms);
 }
@@ -488,8 +496,7 @@ void vsk_dev_set_driver_ok(VskDev *dev, bool ok, uint64_t features,
     dev->driver_ok = ok;
     vsk_mux_set_open(dev->mux, ok);
     if (ok) {
-        dev->rx_starved = false;
-        dev->ops->set_notification(dev->opaque, VSK_QUEUE_RX, false);
+        expect_rx(dev);
         dev->again = true; /* chains may wait: no kick tells of them */
     }
 }
@@ -497,8 +504,10 @@ void vsk_dev_set_driver_ok(VskDev *dev, bool ok, uint64_t features,
 void vsk_dev_set_paused(VskDev *dev, bool paused, int64_t now_ms)
 {
     dev->paused = paused;
+    vsk_mux_set_paused(dev->mux, paused, now_ms);
     if (!paused) {
         /* Buffers may have come with no one to be told. */
+        expect_rx(dev);
         run(dev, now_ms);
     }
 }

@@ -208,6 +208,7 @@ bool vsk_conn_from_guest(VskConn *conn, const VskHdr *hdr,
         }
         break;
     }
+    vsk_conn_find_end(conn); /* credit may have gone, or never come */
     vsk_conn_settle_ends(conn);
     return ok;
 }

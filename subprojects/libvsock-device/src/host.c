@@ -260,13 +260,24 @@ static void watch_client(VskHost *host, Client *client)
     client->watched = true;
 }
 
-/* Accept one client, which has often written its line already. */
+static VskHostResult drop_oldest(VskHost *host, VskRefusal why,
+                                 VskHostNews *ret_news)
+{
+    drop_client(host, g_queue_peek_head(&host->by_age));
+    ret_news->why = why;
+    return VSK_HOST_REFUSED;
+}
+
+/*
+ * Accept one client, which has often written its line already.  If there are
+ * too many without, the oldest has to go.
+ */
 static VskHostResult accept_client(VskHost *host, int64_t now_ms,
                                    VskHostNews *ret_news)
 {
-    Client *client = free_client(host);
+    VskHostResult result = VSK_HOST_NOTHING;
     int fd = vsk_listener_accept(host->listener);
-    VskHostResult result;
+    Client *client;
 
     if (fd < 0) {
         host->may_accept = false;
@@ -276,24 +287,23 @@ static VskHostResult accept_client(VskHost *host, int64_t now_ms,
         }
         return VSK_HOST_NOTHING;
     }
+    client = free_client(host);
+    if (!client) {
+        result = drop_oldest(host, VSK_REFUSED_HOST_LIMIT, ret_news);
+        client = free_client(host);
+    }
     client->fd = fd;
     client->watched = false;
     client->len = 0;
     client->deadline_ms = now_ms + host->line_timeout_ms;
     g_queue_push_tail_link(&host->by_age, &client->link);
-    result = serve_client(host, client, ret_news);
-    if (result == VSK_HOST_NOTHING && client->fd >= 0) {
-        watch_client(host, client);
+    if (result == VSK_HOST_NOTHING) {
+        result = serve_client(host, client, ret_news);
+    }
+    if (client->fd >= 0) {
+        watch_client(host, client); /* tells of what is there already, too */
     }
     return result;
-}
-
-static VskHostResult drop_oldest(VskHost *host, VskRefusal why,
-                                 VskHostNews *ret_news)
-{
-    drop_client(host, g_queue_peek_head(&host->by_age));
-    ret_news->why = why;
-    return VSK_HOST_REFUSED;
 }
 
 /* The client that @handle was given to, or NULL if it has gone. */
@@ -337,9 +347,6 @@ VskHostResult vsk_host_next(VskHost *host, int64_t now_ms,
         if (host->n_events) {
             result = next_event(host, ret_news);
         } else if (host->may_accept) {
-            if (host->by_age.length == VSK_MAX_HOST_CLIENTS) {
-                return drop_oldest(host, VSK_REFUSED_HOST_LIMIT, ret_news);
-            }
             result = accept_client(host, now_ms, ret_news);
         } else {
             n = epoll_wait(host->epoll_fd, host->events, VSK_POLL_EVENTS, 0);

@@ -47,6 +47,9 @@ struct VskMux {
     VskTable *table;
     int epoll_fd;
     bool open;
+    bool paused;
+    int64_t paused_at_ms;
+    bool host_is_due;               /* @host has news, or may have */
     GQueue ready;                   /* of VskConn, next first */
     GQueue timers[VSK_TIMER_NUM];   /* of VskConn, first to expire first */
     VskHdr rsts[VSK_MAX_ORPHAN_RSTS]; /* a ring */
@@ -227,6 +230,22 @@ void vsk_mux_set_open(VskMux *mux, bool open)
     mux->open = open;
 }
 
+void vsk_mux_set_paused(VskMux *mux, bool paused, int64_t now_ms)
+{
+    if (paused && !mux->paused) {
+        mux->paused_at_ms = now_ms;
+    } else if (!paused && mux->paused) {
+        for (int i = 0; i < VSK_TIMER_NUM; i++) {
+            for (GList *link = mux->timers[i].head; link; link = link->next) {
+                VskConn *conn = link->data;
+
+                conn->timer_at_ms += now_ms - mux->paused_at_ms;
+            }
+        }
+    }
+    mux->paused = paused;
+}
+
 int64_t vsk_mux_next_deadline(const VskMux *mux)
 {
     int64_t at = vsk_host_next_deadline(mux->host);
@@ -234,7 +253,7 @@ int64_t vsk_mux_next_deadline(const VskMux *mux)
     for (int i = 0; i < VSK_TIMER_NUM; i++) {
         const VskConn *conn = g_queue_peek_head((GQueue *)&mux->timers[i]);
 
-        if (conn && (at < 0 || conn->timer_at_ms < at)) {
+        if (conn && !mux->paused && (at < 0 || conn->timer_at_ms < at)) {
             at = conn->timer_at_ms;
         }
     }
@@ -387,7 +406,11 @@ void vsk_mux_refuse(VskMux *mux, const VskHdr *hdr, VskRefusal why,
         /* Its bytes cannot be told from others: the flow has a hole now. */
         conn = find(mux, hdr);
         if (conn) {
-            vsk_conn_reset(conn);
+            if (hdr->op == VSK_OP_RST) {
+                vsk_conn_orphan(conn);
+            } else {
+                vsk_conn_reset(conn);
+            }
             settle(mux, conn, now_ms);
         }
         break;
@@ -434,14 +457,15 @@ void vsk_mux_end_turn(VskMux *mux, VskConn *conn, int64_t now_ms)
 
 /* --- Events and time ----------------------------------------------------- */
 
-static bool serve_host(VskMux *mux, int64_t now_ms)
+static void serve_host(VskMux *mux, int64_t now_ms)
 {
     for (int i = 0; i < DISPATCH_CLIENTS; i++) {
         VskHostNews news;
 
         switch (vsk_host_next(mux->host, now_ms, &news)) {
         case VSK_HOST_NOTHING:
-            return false;
+            mux->host_is_due = false;
+            return;
         case VSK_HOST_CLIENT:
             add_from_host(mux, news.fd, news.port, now_ms);
             break;
@@ -450,10 +474,10 @@ static bool serve_host(VskMux *mux, int64_t now_ms)
             break;
         }
     }
-    return true;
 }
 
-static bool serve_events(VskMux *mux, int64_t now_ms, bool *ret_host)
+/* Returns true if there may be more. */
+static bool serve_events(VskMux *mux, int64_t now_ms)
 {
     struct epoll_event events[VSK_POLL_EVENTS];
     int n = epoll_wait(mux->epoll_fd, events, VSK_POLL_EVENTS, 0);
@@ -462,7 +486,7 @@ static bool serve_events(VskMux *mux, int64_t now_ms, bool *ret_host)
         VskConn *conn;
 
         if (events[i].data.u64 == HOST_HANDLE) {
-            *ret_host = true;
+            mux->host_is_due = true;
             continue;
         }
         conn = vsk_table_at(mux->table, events[i].data.u64);
@@ -495,17 +519,18 @@ static void expire(VskMux *mux, int64_t now_ms)
 bool vsk_mux_dispatch(VskMux *mux, int64_t now_ms)
 {
     int64_t host_at = vsk_host_next_deadline(mux->host);
-    bool host_is_due = host_at >= 0 && host_at <= now_ms;
     bool more = true;
 
     for (int i = 0; i < DISPATCH_BATCHES && more; i++) {
-        more = serve_events(mux, now_ms, &host_is_due);
+        more = serve_events(mux, now_ms);
     }
-    if (host_is_due) {
-        more |= serve_host(mux, now_ms);
+    if (mux->host_is_due || (host_at >= 0 && host_at <= now_ms)) {
+        serve_host(mux, now_ms);
     }
-    expire(mux, now_ms);
-    return more;
+    if (!mux->paused) {
+        expire(mux, now_ms);
+    }
+    return more || mux->host_is_due;
 }
 
 void vsk_mux_get_stats(const VskMux *mux, VskStats *stats)

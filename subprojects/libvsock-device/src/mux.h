@@ -34,6 +34,9 @@ int64_t vsk_mux_next_deadline(const VskMux *mux);
 /* Whether host clients are let in. */
 void vsk_mux_set_open(VskMux *mux, bool open);
 
+/* While paused no timer of a flow runs. */
+void vsk_mux_set_paused(VskMux *mux, bool paused, int64_t now_ms);
+
 /* Serve host sockets and timers.  Returns true if there is more to do. */
 bool vsk_mux_dispatch(VskMux *mux, int64_t now_ms);
 

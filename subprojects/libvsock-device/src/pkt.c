@@ -122,16 +122,16 @@ void vsk_hdr_encode(const VskHdr *hdr, const struct iovec *iov,
 bool vsk_hdr_check(const VskHdr *hdr, size_t room, uint64_t guest_cid,
                    VskRefusal *ret_why)
 {
-    if (hdr->len > room || hdr->len > VSK_MAX_PKT_PAYLOAD) {
-        *ret_why = VSK_REFUSED_TX_LEN;
-        return false;
-    }
     if (hdr->src_cid != guest_cid) {
         *ret_why = VSK_REFUSED_SRC_CID;
         return false;
     }
     if (hdr->dst_cid != VSK_CID_HOST) {
         *ret_why = VSK_REFUSED_DST_CID;
+        return false;
+    }
+    if (hdr->len > room || hdr->len > VSK_MAX_PKT_PAYLOAD) {
+        *ret_why = VSK_REFUSED_TX_LEN;
         return false;
     }
     if (hdr->type != VSK_TYPE_STREAM) {

@@ -56,7 +56,7 @@ void vsk_hdr_encode(const VskHdr *hdr, const struct iovec *iov,
  * @ret_why: written if and only if false is returned
  *
  * All that a header can be judged by without knowing any flow, in this order:
- * length, addresses (5.10.6.3.1 and 5.10.6.4), type.
+ * addresses, for with a wrong one nothing else counts; length; type.
  */
 bool vsk_hdr_check(const VskHdr *hdr, size_t room, uint64_t guest_cid,
                    VskRefusal *ret_why);

@@ -31,11 +31,7 @@ static void host_ended(VskConn *conn)
     }
 }
 
-/*
- * An end of file is found by reading, which takes credit.  Without credit,
- * and with nothing left to read, it is told all the same.
- */
-static void find_end_without_credit(VskConn *conn)
+void vsk_conn_find_end(VskConn *conn)
 {
     if (conn->phase == VSK_PHASE_ESTABLISHED && conn->ends &&
         conn->to_guest == VSK_PIPE_OPEN && !vsk_credit_room(&conn->credit) &&
@@ -71,7 +67,7 @@ void vsk_conn_host_event(VskConn *conn, uint32_t events)
     if ((events & EPOLLHUP) && conn->stream) {
         vsk_conn_host_hung_up(conn);
     }
-    find_end_without_credit(conn);
+    vsk_conn_find_end(conn);
     vsk_conn_settle_ends(conn);
 }
 
@@ -116,7 +112,7 @@ size_t vsk_conn_read(VskConn *conn, const struct iovec *iov,
         conn->burst = MAX(conn->burst / 2, 1);
         conn->readable = conn->ends; /* the end itself is still to be read */
     }
-    find_end_without_credit(conn);
+    vsk_conn_find_end(conn);
     vsk_conn_settle_ends(conn);
     return (size_t)n;
 }
