@@ -1,0 +1,555 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The guest's side: a virtio socket driver over libqos.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "libqtest.h"
+#include "libqos/libqos-pc.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/pci-pc.h"
+#include "libqos/virtio-pci.h"
+#include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_ring.h"
+#include "vhost-vsock-case.h"
+#include "vhost-vsock-driver.h"
+
+#define DEVICE_SLOT 4
+
+enum { RX, TX, EVENT, QUEUES };
+
+#define EVENT_CHAINS 4
+
+/* Features this driver can cope with. */
+#define KNOWN_FEATURES (1ull << VIRTIO_F_VERSION_1 |             \
+                        1ull << VIRTIO_RING_F_INDIRECT_DESC |    \
+                        1ull << VIRTIO_RING_F_EVENT_IDX |        \
+                        7ull /* all of virtio-vsock's own */)
+
+struct VvtDriver {
+    const VvtConfig *config;
+    uint64_t guest_cid;
+    char *dir;
+    VvtTrace trace;
+    void *trace_opaque;
+    QTestState *qts;
+    QGuestAllocator alloc;
+    QPCIBus *bus;
+    QVirtioPCIDevice *dev;
+    bool open;
+    VvtRing *ring[QUEUES];
+    GQueue rx_idle;      /* VvtChain, ours to offer */
+    bool rx_hold;
+    GQueue received;     /* VvtPacket */
+    GArray *events;      /* uint32_t */
+    GQueue tx_waiting;   /* VvtChain, for want of descriptors */
+    unsigned tx_awaited;
+    unsigned tx_lost;    /* offered chains that may never come back */
+    VvtFlows *flows;
+    char *error;
+};
+
+void vvt_packet_free(VvtPacket *packet)
+{
+    g_bytes_unref(packet->payload);
+    g_free(packet);
+}
+
+static void start_qemu(VvtDriver *driver, const char *more)
+{
+    g_autofree char *uds = g_build_filename(driver->dir, "guest.vsock", NULL);
+    g_autofree char *args =
+        vvt_config_qemu_args(driver->config, driver->guest_cid, uds);
+    g_autofree char *all = g_strdup_printf("%s %s", args, more);
+
+    driver->qts = qtest_init(all);
+}
+
+VvtDriver *vvt_driver_new(const VvtConfig *config, uint64_t guest_cid,
+                          const char *dir, VvtTrace trace, void *opaque)
+{
+    VvtDriver *driver = g_new0(VvtDriver, 1);
+    QPCIAddress addr = { .devfn = QPCI_DEVFN(DEVICE_SLOT, 0) };
+
+    driver->config = config;
+    driver->guest_cid = guest_cid;
+    driver->dir = g_strdup(dir);
+    driver->trace = trace;
+    driver->trace_opaque = opaque;
+    driver->flows = vvt_flows_new();
+    driver->events = g_array_new(false, false, sizeof(uint32_t));
+    g_queue_init(&driver->rx_idle);
+    g_queue_init(&driver->received);
+    g_queue_init(&driver->tx_waiting);
+
+    start_qemu(driver, "");
+    pc_alloc_init(&driver->alloc, driver->qts, ALLOC_NO_FLAGS);
+    driver->bus = qpci_new_pc(driver->qts, &driver->alloc);
+    driver->dev = virtio_pci_new(driver->bus, &addr);
+    g_assert_nonnull(driver->dev);
+    qvirtio_pci_device_enable(driver->dev);
+    return driver;
+}
+
+static void drop_received(VvtDriver *driver)
+{
+    VvtPacket *packet;
+
+    while ((packet = g_queue_pop_head(&driver->received))) {
+        vvt_packet_free(packet);
+    }
+}
+
+void vvt_driver_free(VvtDriver *driver)
+{
+    vvt_driver_close(driver);
+    vvt_case_qemu_may_exit(true);
+    qtest_quit(driver->qts);
+    vvt_flows_free(driver->flows);
+    g_array_unref(driver->events);
+    drop_received(driver);
+    g_free(driver->dev->pdev);
+    g_free(driver->dev);
+    qpci_free_pc(driver->bus);
+    alloc_destroy(&driver->alloc);
+    g_free(driver->dir);
+    g_free(driver->error);
+    g_free(driver);
+}
+
+QTestState *vvt_driver_qts(VvtDriver *driver)
+{
+    return driver->qts;
+}
+
+VvtFlows *vvt_driver_flows(VvtDriver *driver)
+{
+    return driver->flows;
+}
+
+uint64_t vvt_driver_config_cid(VvtDriver *driver)
+{
+    return qvirtio_config_readq(&driver->dev->vdev, 0);
+}
+
+uint64_t vvt_driver_offered(VvtDriver *driver)
+{
+    return qvirtio_get_features(&driver->dev->vdev);
+}
+
+bool vvt_driver_is_open(const VvtDriver *driver)
+{
+    return driver->open;
+}
+
+const char *vvt_driver_error(const VvtDriver *driver)
+{
+    return driver->error;
+}
+
+GQueue *vvt_driver_received(VvtDriver *driver)
+{
+    return &driver->received;
+}
+
+GArray *vvt_driver_events(VvtDriver *driver)
+{
+    return driver->events;
+}
+
+static void offer_events(VvtDriver *driver)
+{
+    const uint32_t size = sizeof(struct virtio_vsock_event);
+    unsigned i;
+
+    for (i = 0; i < EVENT_CHAINS; i++) {
+        VvtChain *chain = vvt_chain_new(driver->ring[EVENT], &size, 1, true);
+
+        g_assert_true(vvt_ring_offer(driver->ring[EVENT], chain));
+    }
+    vvt_ring_kick(driver->ring[EVENT]);
+}
+
+static void offer_idle_rx(VvtDriver *driver)
+{
+    bool any = false;
+
+    while (!driver->rx_hold && !g_queue_is_empty(&driver->rx_idle)) {
+        VvtChain *chain = g_queue_peek_head(&driver->rx_idle);
+
+        if (!vvt_ring_offer(driver->ring[RX], chain)) {
+            break;
+        }
+        g_queue_pop_head(&driver->rx_idle);
+        any = true;
+    }
+    if (any) {
+        vvt_ring_kick(driver->ring[RX]);
+    }
+}
+
+void vvt_driver_open(VvtDriver *driver, uint64_t features)
+{
+    const uint32_t rx_layout[] = { VVT_HDR_SIZE, VVT_RX_PAYLOAD };
+    QVirtioDevice *vdev = &driver->dev->vdev;
+    unsigned i;
+
+    g_assert_false(driver->open);
+    qvirtio_start_device(vdev);
+    qvirtio_set_features(vdev, features & KNOWN_FEATURES &
+                         qvirtio_get_features(vdev));
+    for (i = 0; i < QUEUES; i++) {
+        driver->ring[i] = vvt_ring_new(driver->qts, vdev, &driver->alloc, i);
+    }
+    for (i = 0; i < VVT_RX_CHAINS; i++) {
+        g_queue_push_tail(&driver->rx_idle,
+                          vvt_chain_new(driver->ring[RX], rx_layout,
+                                        G_N_ELEMENTS(rx_layout), true));
+    }
+    qvirtio_set_driver_ok(vdev);
+    driver->open = true;
+    offer_events(driver);
+    offer_idle_rx(driver);
+}
+
+void vvt_driver_close(VvtDriver *driver)
+{
+    VvtChain *chain;
+    unsigned i;
+
+    if (!driver->open) {
+        return;
+    }
+    qvirtio_reset(&driver->dev->vdev);
+    while ((chain = g_queue_pop_head(&driver->rx_idle))) {
+        vvt_chain_free(driver->ring[RX], chain);
+    }
+    while ((chain = g_queue_pop_head(&driver->tx_waiting))) {
+        vvt_chain_free(driver->ring[TX], chain);
+    }
+    for (i = 0; i < QUEUES; i++) {
+        g_clear_pointer(&driver->ring[i], vvt_ring_free);
+    }
+    drop_received(driver);
+    g_array_set_size(driver->events, 0);
+    vvt_flows_clear(driver->flows);
+    driver->tx_awaited = 0;
+    driver->tx_lost = 0;
+    driver->open = false;
+}
+
+static void wait_for_status(QTestState *qts, const char *command,
+                            const char *wanted)
+{
+    for (;;) {
+        QDict *answer = qtest_qmp(qts, "{ 'execute': %s }", command);
+        QDict *ret = qdict_get_qdict(answer, "return");
+        const char *status = ret ? qdict_get_try_str(ret, "status") : NULL;
+        bool there = status && strcmp(status, wanted) == 0;
+
+        g_assert_cmpstr(status ?: "", !=, "failed");
+        qobject_unref(answer);
+        if (there) {
+            return;
+        }
+        g_usleep(2000);
+    }
+}
+
+void vvt_driver_migrate(VvtDriver *driver)
+{
+    g_autofree char *file = g_build_filename(driver->dir, "guest.state",
+                                             NULL);
+    g_autofree char *save = g_strdup_printf("exec:cat > %s", file);
+    g_autofree char *load = g_strdup_printf("exec:cat %s", file);
+    unsigned i;
+
+    qobject_unref(qtest_qmp(driver->qts, "{ 'execute': 'migrate',"
+                            " 'arguments': { 'uri': %s } }", save));
+    wait_for_status(driver->qts, "query-migrate", "completed");
+    vvt_case_qemu_may_exit(true);
+    qtest_quit(driver->qts);
+    vvt_case_qemu_may_exit(false);
+
+    start_qemu(driver, "-incoming defer");
+    qobject_unref(qtest_qmp(driver->qts, "{ 'execute': 'migrate-incoming',"
+                            " 'arguments': { 'uri': %s } }", load));
+    wait_for_status(driver->qts, "query-status", "running");
+    driver->bus->qts = driver->qts;
+    for (i = 0; driver->open && i < QUEUES; i++) {
+        vvt_ring_set_qts(driver->ring[i], driver->qts);
+    }
+}
+
+/* --- Transmit ------------------------------------------------------------- */
+
+static void tell_trace(VvtDriver *driver, bool to_guest, const VvtHdr *hdr,
+                       const char *note)
+{
+    if (hdr->field[VVT_SRC_PORT] != VVT_DRAIN_PORT ||
+        hdr->field[VVT_DST_PORT] != VVT_DRAIN_PORT) {
+        driver->trace(driver->trace_opaque, to_guest, hdr, note);
+    }
+}
+
+/* How many bytes go into each descriptor. */
+static GArray *lay_out(const VvtTx *tx, size_t total, GString *ret_why)
+{
+    g_autoptr(GArray) layout = g_array_new(false, false, sizeof(uint32_t));
+    size_t left = total;
+    unsigned i;
+
+    for (i = 0; i < tx->n_split; i++) {
+        if (tx->split[i] > left) {
+            g_string_append_printf(ret_why, "\"split\" is for more than the "
+                                   "%zu bytes there are", total);
+            return NULL;
+        }
+        g_array_append_val(layout, tx->split[i]);
+        left -= tx->split[i];
+    }
+    while (left > 0) {
+        uint32_t n = MIN(left, tx->each ?: left);
+
+        g_array_append_val(layout, n);
+        left -= n;
+    }
+    if (layout->len == 0) {
+        uint32_t none = 0;
+
+        g_array_append_val(layout, none);
+    }
+    return g_steal_pointer(&layout);
+}
+
+static bool is_lost(const VvtChain *chain)
+{
+    return chain->fault != VVT_FAULT_NONE && !chain->wait;
+}
+
+static bool offer_tx(VvtDriver *driver, VvtChain *chain)
+{
+    if (!vvt_ring_offer(driver->ring[TX], chain)) {
+        return false;
+    }
+    driver->tx_lost += is_lost(chain);
+    vvt_ring_kick(driver->ring[TX]);
+    return true;
+}
+
+bool vvt_driver_send(VvtDriver *driver, const VvtTx *tx, GString *ret_why)
+{
+    size_t total = tx->truncate >= 0 ? tx->truncate :
+                   VVT_HDR_SIZE + tx->payload_len;
+    g_autofree uint8_t *bytes = g_malloc0(MAX(total, VVT_HDR_SIZE +
+                                              tx->payload_len));
+    g_autoptr(GArray) layout = lay_out(tx, total, ret_why);
+    VvtChain *chain;
+
+    if (!layout) {
+        return false;
+    }
+    vvt_hdr_encode(&tx->hdr, bytes);
+    memcpy(bytes + VVT_HDR_SIZE, tx->payload, tx->payload_len);
+    chain = vvt_chain_new(driver->ring[TX], (uint32_t *)layout->data,
+                          layout->len, false);
+    chain->indirect = tx->indirect;
+    chain->fault = tx->fault;
+    chain->wait = tx->wait;
+    if (vvt_ring_needs(chain) > vvt_ring_size(driver->ring[TX])) {
+        g_string_append_printf(ret_why, "%u descriptors do not fit a ring of "
+                               "%u", vvt_ring_needs(chain),
+                               vvt_ring_size(driver->ring[TX]));
+        vvt_chain_free(driver->ring[TX], chain);
+        return false;
+    }
+    driver->tx_awaited += tx->wait;
+    vvt_chain_write(driver->ring[TX], chain, bytes, total);
+    vvt_flows_sent(driver->flows, &tx->hdr);
+    tell_trace(driver, false, &tx->hdr,
+               tx->fault ? "laid out wrongly" :
+               total != VVT_HDR_SIZE + tx->hdr.field[VVT_LEN] ?
+               "len is not what the chain holds" : NULL);
+    if (!g_queue_is_empty(&driver->tx_waiting) ||
+        !offer_tx(driver, chain)) {
+        g_queue_push_tail(&driver->tx_waiting, chain);
+    }
+    return true;
+}
+
+unsigned vvt_driver_tx_awaited(const VvtDriver *driver)
+{
+    return driver->tx_awaited;
+}
+
+unsigned vvt_driver_tx_pending(const VvtDriver *driver)
+{
+    return !driver->open ? 0 : driver->tx_waiting.length +
+           vvt_ring_outstanding(driver->ring[TX]) - driver->tx_lost;
+}
+
+static void pump_tx(VvtDriver *driver)
+{
+    uint32_t written;
+    VvtChain *chain;
+
+    while ((chain = vvt_ring_take_used(driver->ring[TX], &written))) {
+        driver->tx_lost -= is_lost(chain);
+        driver->tx_awaited -= chain->wait;
+        vvt_chain_free(driver->ring[TX], chain);
+    }
+    while ((chain = g_queue_peek_head(&driver->tx_waiting)) &&
+           offer_tx(driver, chain)) {
+        g_queue_pop_head(&driver->tx_waiting);
+    }
+}
+
+/* --- Receive -------------------------------------------------------------- */
+
+void vvt_driver_rx_hold(VvtDriver *driver)
+{
+    driver->rx_hold = true;
+}
+
+void vvt_driver_rx_release(VvtDriver *driver)
+{
+    driver->rx_hold = false;
+    if (driver->open) {
+        offer_idle_rx(driver);
+    }
+}
+
+unsigned vvt_driver_rx_outstanding(const VvtDriver *driver)
+{
+    return driver->open ? vvt_ring_outstanding(driver->ring[RX]) : 0;
+}
+
+void vvt_driver_rx_drain_one(VvtDriver *driver)
+{
+    g_autoptr(GString) why = g_string_new(NULL);
+    VvtTx tx = { .truncate = -1 };
+
+    tx.hdr.field[VVT_SRC_CID] = driver->guest_cid;
+    tx.hdr.field[VVT_DST_CID] = VVT_HOST_CID;
+    tx.hdr.field[VVT_SRC_PORT] = VVT_DRAIN_PORT;
+    tx.hdr.field[VVT_DST_PORT] = VVT_DRAIN_PORT;
+    tx.hdr.field[VVT_TYPE] = VIRTIO_VSOCK_TYPE_STREAM;
+    tx.hdr.field[VVT_OP] = VIRTIO_VSOCK_OP_CREDIT_UPDATE;
+    vvt_driver_send(driver, &tx, why);
+}
+
+bool vvt_driver_rx_offer(VvtDriver *driver, const uint32_t *len, unsigned n,
+                         bool indirect, int64_t used)
+{
+    VvtChain *chain = vvt_chain_new(driver->ring[RX], len, n, true);
+
+    chain->once = true;
+    chain->indirect = indirect;
+    chain->want_used = used;
+    if (!vvt_ring_offer(driver->ring[RX], chain)) {
+        vvt_chain_free(driver->ring[RX], chain);
+        return false;
+    }
+    vvt_ring_kick(driver->ring[RX]);
+    return true;
+}
+
+/* Make a packet of what the device wrote into @chain. */
+static void take_packet(VvtDriver *driver, VvtChain *chain, uint32_t written)
+{
+    g_autofree uint8_t *bytes = g_malloc(MAX(written, 1));
+    VvtPacket *packet;
+
+    if (chain->want_used >= 0 && chain->want_used != written) {
+        driver->error = g_strdup_printf("the device says it wrote %u bytes "
+                                        "into an RX chain, %" PRId64
+                                        " expected", written,
+                                        chain->want_used);
+        return;
+    }
+    if (written < VVT_HDR_SIZE) {
+        if (chain->want_used < 0) {
+            driver->error = g_strdup_printf("the device returned an RX chain "
+                                            "with %u bytes, less than a "
+                                            "header", written);
+        }
+        return;
+    }
+    vvt_chain_read(driver->ring[RX], chain, bytes, written);
+    packet = g_new0(VvtPacket, 1);
+    vvt_hdr_decode(bytes, &packet->hdr);
+    packet->payload = g_bytes_new(bytes + VVT_HDR_SIZE,
+                                  written - VVT_HDR_SIZE);
+    tell_trace(driver, true, &packet->hdr, NULL);
+    if (packet->hdr.field[VVT_LEN] != written - VVT_HDR_SIZE) {
+        driver->error = g_strdup_printf("the packet says it has %" PRIu64
+                                        " bytes of payload, but %zu came",
+                                        packet->hdr.field[VVT_LEN],
+                                        written - VVT_HDR_SIZE);
+    }
+    vvt_flows_received(driver->flows, &packet->hdr);
+    if (packet->hdr.field[VVT_DST_PORT] == VVT_DRAIN_PORT) {
+        vvt_packet_free(packet);
+    } else {
+        g_queue_push_tail(&driver->received, packet);
+    }
+}
+
+static void pump_rx(VvtDriver *driver)
+{
+    uint32_t written;
+    VvtChain *chain;
+
+    while (!driver->error &&
+           (chain = vvt_ring_take_used(driver->ring[RX], &written))) {
+        if (!vvt_ring_error(driver->ring[RX])) {
+            take_packet(driver, chain, written);
+        }
+        if (chain->once) {
+            vvt_chain_free(driver->ring[RX], chain);
+        } else {
+            g_queue_push_tail(&driver->rx_idle, chain);
+        }
+    }
+    offer_idle_rx(driver);
+}
+
+static void pump_events(VvtDriver *driver)
+{
+    VvtRing *ring = driver->ring[EVENT];
+    uint32_t written;
+    VvtChain *chain;
+
+    while ((chain = vvt_ring_take_used(ring, &written))) {
+        uint32_t id = 0;
+
+        if (written != sizeof(id)) {
+            driver->error = g_strdup_printf("an event of %u bytes", written);
+        }
+        vvt_chain_read(ring, chain, (uint8_t *)&id, sizeof(id));
+        id = le32_to_cpu(id);
+        g_array_append_val(driver->events, id);
+        g_assert_true(vvt_ring_offer(ring, chain));
+        vvt_ring_kick(ring);
+    }
+}
+
+bool vvt_driver_pump(VvtDriver *driver)
+{
+    unsigned i;
+
+    if (!driver->open) {
+        return true;
+    }
+    pump_tx(driver);
+    pump_rx(driver);
+    pump_events(driver);
+    for (i = 0; i < QUEUES && !driver->error; i++) {
+        if (vvt_ring_error(driver->ring[i])) {
+            driver->error = g_strdup(vvt_ring_error(driver->ring[i]));
+        }
+    }
+    return !driver->error;
+}

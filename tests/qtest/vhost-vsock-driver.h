@@ -1,0 +1,119 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The guest's side: a virtio socket driver over libqos that does what a
+ * script tells it, and remembers what crossed the rings.
+ *
+ * Nothing here waits.  vvt_driver_pump() moves what can be moved; who wants
+ * to wait calls it in a loop.
+ */
+
+#ifndef VHOST_VSOCK_DRIVER_H
+#define VHOST_VSOCK_DRIVER_H
+
+#include "vhost-vsock-config.h"
+#include "vhost-vsock-flow.h"
+#include "vhost-vsock-ring.h"
+
+/* RX buffers kept offered, and how each is laid out: as Linux did long. */
+#define VVT_RX_CHAINS 32
+#define VVT_RX_PAYLOAD 4096 /* bytes */
+
+/* Buffer the guest claims to have for a flow, unless a script says other. */
+#define VVT_GUEST_BUFFER 262144 /* bytes */
+
+/*
+ * Both ports of the packets that use up RX buffers for rx-hold; packets
+ * between them are the driver's own business and shown to no script.
+ */
+#define VVT_DRAIN_PORT 0xfffffffeu
+
+typedef struct VvtPacket {
+    VvtHdr hdr;
+    GBytes *payload;
+} VvtPacket;
+
+void vvt_packet_free(VvtPacket *packet);
+
+/* One packet to transmit. */
+typedef struct VvtTx {
+    VvtHdr hdr;
+    const uint8_t *payload;
+    size_t payload_len;      /* bytes really there; hdr may lie */
+    const uint32_t *split;   /* bytes in each descriptor; the rest follows */
+    unsigned n_split;
+    uint32_t each;           /* bytes in every descriptor, if not 0 */
+    int64_t truncate;        /* bytes in the chain, if not -1 */
+    bool indirect;
+    VvtFault fault;
+    bool wait;               /* count it in vvt_driver_tx_awaited() */
+} VvtTx;
+
+typedef void (*VvtTrace)(void *opaque, bool to_guest, const VvtHdr *hdr,
+                         const char *note);
+
+typedef struct VvtDriver VvtDriver;
+
+/*
+ * Start QEMU with the device.  @trace is called for each packet; @note says
+ * what is unusual about it, or is NULL.
+ */
+VvtDriver *vvt_driver_new(const VvtConfig *config, uint64_t guest_cid,
+                          const char *dir, VvtTrace trace, void *opaque);
+
+/* End QEMU; it must exit cleanly. */
+void vvt_driver_free(VvtDriver *driver);
+
+QTestState *vvt_driver_qts(VvtDriver *driver);
+VvtFlows *vvt_driver_flows(VvtDriver *driver);
+uint64_t vvt_driver_config_cid(VvtDriver *driver);
+uint64_t vvt_driver_offered(VvtDriver *driver);
+
+/* Start the device with @features, as far as it offers them; or reset it. */
+void vvt_driver_open(VvtDriver *driver, uint64_t features);
+void vvt_driver_close(VvtDriver *driver);
+bool vvt_driver_is_open(const VvtDriver *driver);
+
+/*
+ * Save the guest to a file in @dir, end this QEMU, and go on in a new one.
+ */
+void vvt_driver_migrate(VvtDriver *driver);
+
+/* Queue @tx; false: the split does not suit it, which @ret_why says. */
+bool vvt_driver_send(VvtDriver *driver, const VvtTx *tx, GString *ret_why);
+
+/* Packets with the device, or queued, that were sent with @wait. */
+unsigned vvt_driver_tx_awaited(const VvtDriver *driver);
+
+/* All packets queued or with the device, but faulty ones without @wait. */
+unsigned vvt_driver_tx_pending(const VvtDriver *driver);
+
+/* Packets received, oldest first; elements may be taken out. */
+GQueue *vvt_driver_received(VvtDriver *driver);
+
+/* Ids of events received, oldest first. */
+GArray *vvt_driver_events(VvtDriver *driver);
+
+/* No RX buffer is offered again; those that are there stay. */
+void vvt_driver_rx_hold(VvtDriver *driver);
+void vvt_driver_rx_release(VvtDriver *driver);
+unsigned vvt_driver_rx_outstanding(const VvtDriver *driver);
+
+/* Make the device use up one RX buffer: send it what it must refuse. */
+void vvt_driver_rx_drain_one(VvtDriver *driver);
+
+/*
+ * Offer one RX chain of the given layout, once.  @used: bytes the device must
+ * say it wrote, or -1.  False: no descriptors left.
+ */
+bool vvt_driver_rx_offer(VvtDriver *driver, const uint32_t *len, unsigned n,
+                         bool indirect, int64_t used);
+
+/*
+ * Move what can be moved.  False: the device broke a rule of the rings, which
+ * vvt_driver_error() tells.
+ */
+bool vvt_driver_pump(VvtDriver *driver);
+const char *vvt_driver_error(const VvtDriver *driver);
+
+#endif /* VHOST_VSOCK_DRIVER_H */
