@@ -1,0 +1,461 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The guest's side of the guest tests: opens, uses and closes AF_VSOCK sockets
+ * as a test tells it over a serial port, and reports what it saw.
+ *
+ * A request is a line "ID VERB ARGUMENT...".  Each runs in a thread of its
+ * own, so that one that waits does not keep others waiting, and ends with a
+ * line "ID ok NAME=VALUE..." or "ID error ERRNO NAME=VALUE...".  Sockets are
+ * known by the number of a slot, which the test chooses.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/vm_sockets.h>
+
+#include "pattern.h"
+
+#define CONTROL     "/dev/ttyS1"
+#define N_SLOTS     1024
+#define MAX_ARGS    8
+#define LINE_SIZE   4096
+#define OUTPUT_SIZE 65536        /* of a program run for the test */
+#define STACK_SIZE  (128 * 1024)
+#define IO_SIZE     (256 * 1024)
+
+typedef struct Job {
+    char line[LINE_SIZE];
+    char *id;
+    char *rest;              /* all behind the verb */
+    char *args[MAX_ARGS];
+    int n_args;
+} Job;
+
+typedef struct Verb {
+    const char *name;
+    int n_args;              /* that must be there */
+    void (*run)(Job *job);
+} Verb;
+
+static int control;
+static int slots[N_SLOTS];
+static pthread_mutex_t report_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void write_all(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+
+        if (n < 0 && errno != EINTR && errno != EAGAIN) {
+            return;
+        }
+        if (n > 0) {
+            data += n;
+            len -= (size_t)n;
+        }
+    }
+}
+
+/* Report the end of @job: ok if @err is 0. */
+static void __attribute__((format(printf, 3, 4)))
+report(const Job *job, int err, const char *fmt, ...)
+{
+    static char line[2 * OUTPUT_SIZE + LINE_SIZE];
+    va_list ap;
+    int n;
+
+    pthread_mutex_lock(&report_lock);
+    n = err ? sprintf(line, "%s error %s ", job->id, strerrorname_np(err))
+            : sprintf(line, "%s ok ", job->id);
+    va_start(ap, fmt);
+    n += vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
+    va_end(ap);
+    line[n++] = '\n';
+    write_all(control, line, (size_t)n);
+    pthread_mutex_unlock(&report_lock);
+}
+
+static int *slot(const Job *job, int arg)
+{
+    return &slots[strtoul(job->args[arg], NULL, 10) % N_SLOTS];
+}
+
+/* Put @fd into the slot that the first argument names. */
+static void fill_slot(const Job *job, int fd)
+{
+    int *at = slot(job, 0);
+
+    if (*at >= 0) {
+        close(*at);
+    }
+    *at = fd;
+}
+
+static unsigned long long number(const Job *job, int arg)
+{
+    return strtoull(job->args[arg], NULL, 0);
+}
+
+/* --- Verbs ---------------------------------------------------------------- */
+
+static void run_ping(Job *job)
+{
+    report(job, 0, "pid=%d", getpid());
+}
+
+static void run_cid(Job *job)
+{
+    unsigned int cid = 0;
+    int fd = open("/dev/vsock", O_RDONLY);
+    int err = fd < 0 || ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) < 0
+              ? errno : 0;
+
+    report(job, err, "cid=%u", cid);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+/* listen SLOT PORT BACKLOG */
+static void run_listen(Job *job)
+{
+    struct sockaddr_vm addr = {
+        .svm_family = AF_VSOCK,
+        .svm_cid = VMADDR_CID_ANY,
+        .svm_port = (unsigned int)number(job, 1),
+    };
+    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || bind(fd, (void *)&addr, sizeof(addr)) < 0 ||
+        listen(fd, (int)number(job, 2)) < 0) {
+        report(job, errno, "what=listen");
+        close(fd);
+        return;
+    }
+    fill_slot(job, fd);
+    report(job, 0, "port=%u", addr.svm_port);
+}
+
+/* accept SLOT LISTENER */
+static void run_accept(Job *job)
+{
+    struct sockaddr_vm addr = { 0 };
+    socklen_t len = sizeof(addr);
+    int fd = accept4(*slot(job, 1), (void *)&addr, &len, SOCK_CLOEXEC);
+
+    if (fd < 0) {
+        report(job, errno, "what=accept");
+        return;
+    }
+    fill_slot(job, fd);
+    report(job, 0, "cid=%u port=%u", addr.svm_cid, addr.svm_port);
+}
+
+/* connect SLOT CID PORT */
+static void run_connect(Job *job)
+{
+    struct sockaddr_vm addr = {
+        .svm_family = AF_VSOCK,
+        .svm_cid = (unsigned int)number(job, 1),
+        .svm_port = (unsigned int)number(job, 2),
+    };
+    socklen_t len = sizeof(addr);
+    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int64_t start = now_ms();
+    int err = 0;
+
+    if (fd < 0 || connect(fd, (void *)&addr, len) < 0) {
+        err = errno;
+        close(fd);
+        report(job, err, "ms=%" PRId64, now_ms() - start);
+        return;
+    }
+    getsockname(fd, (void *)&addr, &len);
+    fill_slot(job, fd);
+    report(job, 0, "cid=%u port=%u ms=%" PRId64, addr.svm_cid, addr.svm_port,
+           now_ms() - start);
+}
+
+/* send SLOT SEED COUNT: of the pattern */
+static void run_send(Job *job)
+{
+    int fd = *slot(job, 0);
+    Pattern *pattern = pattern_new(number(job, 1));
+    uint64_t count = number(job, 2);
+    int64_t start = now_ms();
+    int err = 0;
+
+    while (pattern->at < count && !err) {
+        uint64_t len = count - pattern->at < IO_SIZE ? count - pattern->at
+                                                     : IO_SIZE;
+        const uint8_t *data = pattern_next(pattern, &len);
+        ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+
+        if (n > 0) {
+            pattern->at += (uint64_t)n;
+        } else {
+            err = errno == EINTR ? 0 : errno;
+        }
+    }
+    report(job, err, "count=%" PRIu64 " ms=%" PRId64, pattern->at,
+           now_ms() - start);
+    free(pattern);
+}
+
+/* recv SLOT SEED COUNT: and compare with the pattern; ends early at EOF */
+static void run_recv(Job *job)
+{
+    int fd = *slot(job, 0);
+    Pattern *pattern = pattern_new(number(job, 1));
+    uint8_t *buf = malloc(IO_SIZE);
+    uint64_t count = number(job, 2);
+    int64_t start = now_ms();
+    int64_t bad = -1;
+    bool eof = false;
+    int err = 0;
+
+    while (pattern->at < count && !err && !eof && bad < 0) {
+        uint64_t len = count - pattern->at < IO_SIZE ? count - pattern->at
+                                                     : IO_SIZE;
+        const uint8_t *want = pattern_next(pattern, &len);
+        ssize_t n = recv(fd, buf, len, 0);
+
+        if (n > 0) {
+            if (memcmp(buf, want, (size_t)n) != 0) {
+                bad = (int64_t)pattern->at;
+            }
+            pattern->at += (uint64_t)n;
+        } else if (n == 0) {
+            eof = true;
+        } else {
+            err = errno == EINTR ? 0 : errno;
+        }
+    }
+    report(job, err, "count=%" PRIu64 " eof=%d bad=%" PRId64 " ms=%" PRId64,
+           pattern->at, eof, bad, now_ms() - start);
+    free(buf);
+    free(pattern);
+}
+
+/* echo SLOT: until EOF, which is passed on */
+static void run_echo(Job *job)
+{
+    int fd = *slot(job, 0);
+    char *buf = malloc(IO_SIZE);
+    uint64_t count = 0;
+    ssize_t n, done = 0;
+
+    while ((n = recv(fd, buf, IO_SIZE, 0)) > 0) {
+        for (ssize_t at = 0; at < n; at += done) {
+            done = send(fd, buf + at, (size_t)(n - at), MSG_NOSIGNAL);
+            if (done < 0) {
+                n = -1;
+                break;
+            }
+        }
+        if (n < 0) {
+            break;
+        }
+        count += (uint64_t)n;
+    }
+    report(job, n < 0 ? errno : 0, "count=%" PRIu64, count);
+    shutdown(fd, SHUT_WR);
+    free(buf);
+}
+
+/* shut SLOT rd|wr|rdwr */
+static void run_shut(Job *job)
+{
+    const char *how = job->args[1];
+    int err = shutdown(*slot(job, 0), strcmp(how, "rd") == 0 ? SHUT_RD :
+                                      strcmp(how, "wr") == 0 ? SHUT_WR :
+                                      SHUT_RDWR) < 0 ? errno : 0;
+
+    report(job, err, "how=%s", how);
+}
+
+/* close SLOT [LAST]: one, or a range */
+static void run_close(Job *job)
+{
+    int *first = slot(job, 0);
+    int *last = job->n_args > 1 ? slot(job, 1) : first;
+    int n = 0;
+
+    for (int *fd = first; fd <= last; fd++) {
+        if (*fd >= 0) {
+            close(*fd);
+            *fd = -1;
+            n++;
+        }
+    }
+    report(job, 0, "closed=%d", n);
+}
+
+/* run COMMAND: by the shell; tells its output in hexadecimal */
+static void run_run(Job *job)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *out = malloc(OUTPUT_SIZE), *hex = malloc(2 * OUTPUT_SIZE + 1);
+    FILE *pipe = popen(job->rest, "r");
+    size_t n;
+    int status;
+
+    if (!pipe) {
+        report(job, errno, "what=popen");
+        return;
+    }
+    n = fread(out, 1, OUTPUT_SIZE, pipe);
+    status = pclose(pipe);
+    for (size_t i = 0; i < n; i++) {
+        hex[2 * i] = digits[(uint8_t)out[i] >> 4];
+        hex[2 * i + 1] = digits[(uint8_t)out[i] & 15];
+    }
+    hex[2 * n] = '\0';
+    report(job, 0, "status=%d output=%s",
+           WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+           hex);
+    free(out);
+    free(hex);
+}
+
+static void run_reboot(Job *job)
+{
+    report(job, 0, "pid=%d", getpid());
+    tcdrain(control);
+    reboot(RB_AUTOBOOT);
+}
+
+static const Verb verbs[] = {
+    { "ping", 0, run_ping },
+    { "cid", 0, run_cid },
+    { "listen", 3, run_listen },
+    { "accept", 2, run_accept },
+    { "connect", 3, run_connect },
+    { "send", 3, run_send },
+    { "recv", 3, run_recv },
+    { "echo", 1, run_echo },
+    { "shut", 2, run_shut },
+    { "close", 1, run_close },
+    { "run", 0, run_run },
+    { "reboot", 0, run_reboot },
+};
+
+/* --- Requests ------------------------------------------------------------- */
+
+static void *job_main(void *opaque)
+{
+    Job *job = opaque;
+    char *save, *word, *verb;
+    char *words;
+
+    job->id = strtok_r(job->line, " ", &save);
+    verb = strtok_r(NULL, " ", &save);
+    if (!job->id || !verb) {
+        free(job);
+        return NULL;
+    }
+    job->rest = save;
+    words = strdup(save);
+    for (word = strtok_r(words, " ", &save); word && job->n_args < MAX_ARGS;
+         word = strtok_r(NULL, " ", &save)) {
+        job->args[job->n_args++] = word;
+    }
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(verb, verbs[i].name) == 0 &&
+            job->n_args >= verbs[i].n_args) {
+            verbs[i].run(job);
+            verb = NULL;
+            break;
+        }
+    }
+    if (verb) {
+        report(job, EINVAL, "verb=%s", verb);
+    }
+    free(words);
+    free(job);
+    return NULL;
+}
+
+static void start_job(const char *line)
+{
+    Job *job = calloc(1, sizeof(*job));
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    snprintf(job->line, sizeof(job->line), "%s", line);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    if (pthread_create(&thread, &attr, job_main, job) != 0) {
+        job_main(job);
+    }
+    pthread_attr_destroy(&attr);
+}
+
+static bool open_control(void)
+{
+    struct termios tio;
+
+    control = open(CONTROL, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (control < 0 || tcgetattr(control, &tio) < 0) {
+        perror("agent: " CONTROL);
+        return false;
+    }
+    cfmakeraw(&tio);
+    tio.c_cflag |= CLOCAL | CREAD;
+    return tcsetattr(control, TCSANOW, &tio) == 0;
+}
+
+int main(void)
+{
+    char line[LINE_SIZE];
+    size_t len = 0;
+    ssize_t n;
+
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = 0; i < N_SLOTS; i++) {
+        slots[i] = -1;
+    }
+    if (!open_control()) {
+        pause();
+    }
+    puts("agent: ready");
+    write_all(control, "ready\n", 6);
+    for (;;) {
+        n = read(control, line + len, 1);
+        if (n <= 0) {
+            continue;
+        }
+        if (line[len] == '\n') {
+            line[len] = '\0';
+            len = 0;
+            start_job(line);
+        } else if (len < sizeof(line) - 1) {
+            len++;
+        }
+    }
+}

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Connections for a test to end, and what each side sees when they end.
+
+from agent import GuestError
+from tap import equal
+
+
+def expect_end(sock):
+    """The peer of @sock is gone: end of file, or a reset."""
+    try:
+        equal(sock.recv(1), b'')
+    except ConnectionResetError:
+        pass
+
+
+def expect_guest_end(pending, timeout_s=15):
+    """The guest's receive, which waited for one byte, ended without it."""
+    try:
+        equal(pending.wait(timeout_s)['eof'], '1')
+    except GuestError as error:
+        equal(error.name, 'ECONNRESET')
+
+
+def pairs(lab, vm):
+    """One connection made by each side; (slot, host's socket)."""
+    there, back = lab.port(), lab.port()
+    vm.agent.call('listen', 900, back, 8)
+    return [(1, vm.guest_to_host(there, 1, vm.listen(there))),
+            (2, vm.host_to_guest(back, 2))]
+
+
+def drain(sock):
+    """Read what is left; the end must come."""
+    try:
+        while sock.recv(1 << 20):
+            pass
+    except ConnectionResetError:
+        pass

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The device is unplugged from, and plugged into, a running guest.
+
+import os
+
+import pattern
+from ends import expect_end, expect_guest_end, pairs
+from tap import Suite, check, equal, until
+from vm import HOST_CID, Vm
+
+suite = Suite(timeout_s=120)
+
+
+def unplug(vm):
+    vm.qmp.drop_events('DEVICE_DELETED')
+    vm.qmp.command('device_del', id='vsock0')
+    while vm.qmp.wait_event('DEVICE_DELETED').get('device') != 'vsock0':
+        pass
+
+
+def plug(vm):
+    driver, *options = vm.device_options().split(',')
+    arguments = dict(option.split('=', 1) for option in options)
+    vm.qmp.command('device_add', driver=driver, **arguments)
+    until(lambda: has_cid(vm), 'the guest finds the device')
+
+
+def has_cid(vm):
+    return vm.agent.call('cid')['cid'] == str(vm.cid)
+
+
+def expect_service(lab, vm):
+    for slot, host in pairs(lab, vm):
+        got = vm.agent.start('recv', slot, 1, 500000)
+        pattern.send(host, 1, 500000)
+        equal(got.wait()['bad'], '-1')
+        sent = vm.agent.start('send', slot, 2, 500000)
+        pattern.receive(host, 2, 500000)
+        sent.wait()
+        host.close()
+    vm.agent.call('close', 0, 1023)
+
+
+@suite.case('/hotplug/unplug-ends-connections-and-removes-the-socket')
+def _(lab):
+    with Vm(lab, 'unplug') as vm:
+        both = pairs(lab, vm)
+        reads = [vm.agent.start('recv', slot, 1, 1) for slot, _ in both]
+        unplug(vm)
+        for _, host in both:
+            expect_end(host)
+        for pending in reads:
+            expect_guest_end(pending)
+        check(not os.path.exists(vm.uds_path), 'the socket is still there')
+        error = vm.agent.start('connect', 5, HOST_CID, 1234).failure()
+        check(int(error.fields['ms']) < 1000, str(error))
+
+
+@suite.case('/hotplug/three-times-out-and-in')
+def _(lab):
+    with Vm(lab, 'replug') as vm:
+        port = lab.port()
+        vm.agent.call('listen', 950, port, 8)
+        for _ in range(3):
+            both = pairs(lab, vm)
+            unplug(vm)
+            for _, host in both:
+                expect_end(host)
+            vm.agent.call('close', 0, 899)
+            plug(vm)
+            vm.host_to_guest(port, 21, listener_slot=950)
+            expect_service(lab, vm)
+            vm.agent.call('listen', 950, port, 8)
+
+
+@suite.case('/hotplug/into-a-guest-that-booted-without-it')
+def _(lab):
+    with Vm(lab, 'bare', device=False) as vm:
+        plug(vm)
+        expect_service(lab, vm)
+
+
+@suite.case('/hotplug/unplug-with-data-in-flight')
+def _(lab):
+    with Vm(lab, 'unplug') as vm:
+        (_, first), (_, second) = pairs(lab, vm)
+        vm.agent.start('send', 1, 1, 500 * 1000 * 1000)
+        vm.agent.start('recv', 2, 1, 500 * 1000 * 1000)
+        first.recv(1 << 20)
+        second.setblocking(False)
+        second.send(pattern.data(1, 100000))
+        unplug(vm)
+        second.settimeout(20)
+        expect_end(second)
+        while first.recv(1 << 20):
+            pass
+        plug(vm)
+        vm.agent.call('close', 0, 1023)
+        expect_service(lab, vm)
+
+
+@suite.case('/hotplug/taken-cid-is-refused-and-the-guest-goes-on')
+def _(lab):
+    main = lab.guest()
+    with Vm(lab, 'bare', device=False, uds_path=main.uds_path,
+            device_args=f',uds-path={main.uds_path}') as vm:
+        try:
+            plug(vm)
+        except Exception as error:
+            suite.comment(str(error))
+        else:
+            raise AssertionError('it was plugged')
+        vm.agent.call('ping')
+    expect_service(lab, main)

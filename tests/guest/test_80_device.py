@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Other ways to run the device, and what it costs when nothing happens.
+
+import os
+import stat
+import subprocess
+import time
+
+import pattern
+from ends import expect_end, pairs
+from tap import Skip, Suite, check, contains, equal
+from vm import Vm
+
+suite = Suite(timeout_s=180)
+MB = 1000 * 1000
+IDLE_CONNECTIONS = 64
+IDLE_S = 8
+# Of one processor, beyond what QEMU takes without the device.
+IDLE_MARGIN_PERCENT = 1.0
+
+
+def exchange(lab, vm, count):
+    for slot, host in pairs(lab, vm):
+        got = vm.agent.start('recv', slot, 1, count)
+        pattern.send(host, 1, count)
+        equal(got.wait(60)['bad'], '-1')
+        sent = vm.agent.start('send', slot, 2, count)
+        pattern.receive(host, 2, count)
+        sent.wait(60)
+        host.close()
+    vm.agent.call('close', 0, 1023)
+
+
+@suite.case('/device/says-at-start-that-it-emulates-and-where')
+def _(lab):
+    vm = lab.guest()
+    lines = [line for line in vm.stderr().split('\n') if 'emulator' in line]
+    equal(len(lines) >= 1, True, f'info line, in {vm.stderr()!r}')
+    contains(lines[0], 'vhost-vsock: emulator for CID 3: ')
+    contains(lines[0], f'host sockets at {vm.uds_path}')
+
+
+@suite.case('/device/socket-is-for-its-user-only')
+def _(lab):
+    vm = lab.guest()
+    equal(stat.S_IMODE(os.stat(vm.uds_path).st_mode), 0o600)
+
+
+@suite.case('/device/plain-one-is-found-in-the-run-time-directory')
+def _(lab):
+    cid = 4200 + os.getpid() % 1000
+    with Vm(lab, 'plain', cid=cid, uds_path=default_path(cid)) as vm:
+        exchange(lab, vm, MB)
+        port = lab.port()
+        vm.agent.call('listen', 900, port, 8)
+        accepted = vm.agent.start('accept', 1, 900)
+        client = subprocess.Popen([lab.nc, '--unix', str(cid), str(port)],
+                                  stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE)
+        accepted.wait()
+        sent = vm.agent.start('send', 1, 4, 1000)
+        sent.wait()
+        vm.agent.call('shut', 1, 'wr')
+        out, _ = client.communicate(pattern.data(3, 1000), 30)
+        equal(out, pattern.data(4, 1000))
+        equal(client.returncode, 0)
+        equal(vm.agent.call('recv', 1, 3, 1001)['count'], '1000')
+        vm.quit()
+    check(not os.path.exists(default_path(cid)), 'the socket is still there')
+
+
+def default_path(cid):
+    if os.geteuid() == 0:
+        return f'/run/vsock/{cid}.vsock'
+    base = os.environ.get('XDG_RUNTIME_DIR')
+    if base:
+        return f'{base}/vsock/{cid}.vsock'
+    if 'HOME' not in os.environ:
+        raise Skip('neither XDG_RUNTIME_DIR nor HOME is set')
+    return f'{os.environ["HOME"]}/.cache/vsock/{cid}.vsock'
+
+
+@suite.case('/iothread/bytes-reset-stop-and-unplug')
+def _(lab):
+    with Vm(lab, 'iothread', device_args=',iothread=io0',
+            args=['-object', 'iothread,id=io0']) as vm:
+        exchange(lab, vm, 50 * MB)
+        both = pairs(lab, vm)
+        sent = vm.agent.start('send', 1, 5, 20 * MB)
+        for _ in range(5):
+            vm.qmp.command('stop')
+            time.sleep(0.05)
+            vm.qmp.command('cont')
+        pattern.receive(both[0][1], 5, 20 * MB)
+        sent.wait()
+        vm.agent.start('send', 1, 5, 20 * MB)
+        both[0][1].recv(MB)
+        vm.qmp.command('system_reset')
+        expect_end(both[1][1])
+        vm.wait_ready()
+        both = pairs(lab, vm)
+        vm.agent.start('send', 1, 5, 20 * MB)
+        both[0][1].recv(MB)
+        vm.qmp.command('device_del', id='vsock0')
+        while vm.qmp.wait_event('DEVICE_DELETED').get('device') != 'vsock0':
+            pass
+        expect_end(both[1][1])
+        vm.agent.call('ping')
+        vm.quit()
+
+
+@suite.case('/iothread/savevm-in-mid-transfer-and-migration')
+def _(lab):
+    path = os.path.join(lab.dir, 'iothread-migration')
+    with Vm(lab, 'iothread', device_args=',iothread=io0',
+            args=['-object', 'iothread,id=io0']) as vm:
+        (_, first), _ = pairs(lab, vm)
+        vm.agent.start('send', 1, 5, 100 * MB)
+        first.recv(MB)
+        old_agent = vm.agent
+        vm.migrate_to(path)
+        vm.quit()
+        vm.start('-incoming', f'exec:cat {path}')
+        vm.agent.follow(old_agent)
+        vm.wait_running()
+        exchange(lab, vm, MB)
+
+
+@suite.case('/device/without-ioeventfd-it-works-too')
+def _(lab):
+    with Vm(lab, 'no-ioeventfd', device_args=',ioeventfd=off') as vm:
+        exchange(lab, vm, 20 * MB)
+
+
+@suite.case('/device/packed-ring-works-too')
+def _(lab):
+    with Vm(lab, 'packed', device_args=',packed=on') as vm:
+        exchange(lab, vm, 20 * MB)
+
+
+@suite.case('/idle/64-open-connections-cost-no-more-than-no-device')
+def _(lab):
+    with Vm(lab, 'bare', device=False) as bare, Vm(lab, 'idle') as vm:
+        port = lab.port()
+        listener = vm.listen(port)
+        vm.agent.call('listen', 900, lab.port(), IDLE_CONNECTIONS)
+        for slot in range(0, IDLE_CONNECTIONS, 2):
+            vm.guest_to_host(port, slot, listener)
+            host = vm.host_to_guest(lab.last_port, slot + 1)
+            # One that has moved bytes, as connections do before they idle.
+            host.sendall(pattern.data(1, 1000))
+            vm.agent.call('recv', slot + 1, 1, 1000)
+        time.sleep(9)  # so that what a timer may still do is over
+        before = bare.cpu_seconds(), vm.cpu_seconds()
+        time.sleep(IDLE_S)
+        without = (bare.cpu_seconds() - before[0]) / IDLE_S * 100
+        with_it = (vm.cpu_seconds() - before[1]) / IDLE_S * 100
+        suite.comment(f'CPU over {IDLE_S} s: {with_it:.2f} % with the device '
+                      f'and {IDLE_CONNECTIONS} open connections, '
+                      f'{without:.2f} % without the device')
+        check(with_it <= without + IDLE_MARGIN_PERCENT,
+              f'{with_it:.2f} % against {without:.2f} %')

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# One QEMU with a Linux guest and the device, and what a test does to it.
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+
+from agent import Agent
+from qmp import Qmp, QmpError
+from tap import until
+
+BOOT_TIMEOUT_S = 90
+END_TIMEOUT_S = 20
+HOST_CID = 2
+
+_libc = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent():
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Vm:
+    """A guest that runs.  Use as a context manager, or call kill()."""
+
+    def __init__(self, lab, name, cid=3, device=True, uds_path=None,
+                 device_args='', args=(), start=True):
+        self.lab = lab
+        self.name = name
+        self.cid = cid
+        self.dir = lab.new_dir(name)
+        self.has_device = device
+        self.uds_path = uds_path or os.path.join(self.dir, 'v.sock')
+        self.given_path = uds_path is None
+        self.device_args = device_args
+        self.args = list(args)
+        self.process = None
+        self.qmp = None
+        self.agent = None
+        self.runs = 0
+        lab.add_vm(self)
+        if start:
+            self.start()
+            self.wait_ready()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    # --- QEMU ----------------------------------------------------------------
+
+    def file(self, name):
+        return os.path.join(self.dir, name)
+
+    def device_options(self):
+        text = f'vhost-vsock-pci,id=vsock0,guest-cid={self.cid}'
+        if self.given_path:
+            text += f',uds-path={self.uds_path}'
+        if os.path.exists('/dev/vhost-vsock'):
+            # These tests are about the emulator.
+            text += ',backend=emulator'
+        return text + self.device_args
+
+    def _argv(self, more):
+        argv = [
+            self.lab.qemu, '-nodefaults', '-no-user-config',
+            '-name', self.name, '-accel', self.lab.accel, '-m', '512',
+            '-display', 'none', '-vga', 'none',
+            '-kernel', self.lab.kernel, '-initrd', self.lab.initrd,
+            '-append', 'console=ttyS0 quiet panic=-1',
+            '-chardev', f'file,id=console,path={self.file("console")},'
+                        'append=on',
+            '-serial', 'chardev:console',
+            '-chardev', f'socket,id=agent,path={self.file("agent")},'
+                        'server=on,wait=off',
+            '-serial', 'chardev:agent',
+            '-chardev', f'socket,id=qmp,path={self.file("qmp")},'
+                        'server=on,wait=off',
+            '-mon', 'chardev=qmp,mode=control',
+        ]
+        if self.has_device:
+            argv += ['-device', self.device_options()]
+        return argv + self.args + list(more)
+
+    def start(self, *more):
+        """Start QEMU; the guest need not be up on return."""
+        self.runs += 1
+        with open(self.file('stderr'), 'ab') as stderr:
+            self.process = subprocess.Popen(
+                self._argv(more), stdin=subprocess.DEVNULL,
+                stdout=stderr, stderr=stderr, preexec_fn=_die_with_parent)
+        self.agent = Agent(self._connect('agent'))
+        try:
+            self.qmp = Qmp(self._connect('qmp'))
+        except (OSError, QmpError) as error:
+            self.process.wait(END_TIMEOUT_S)
+            raise AssertionError(f'QEMU ended with {self.process.returncode}: '
+                                 f'{self.stderr()}') from error
+
+    def _connect(self, name):
+        sock = socket.socket(socket.AF_UNIX)
+
+        def attempt():
+            if self.process.poll() is not None:
+                raise AssertionError(
+                    f'QEMU ended with {self.process.returncode}: '
+                    f'{self.stderr()}')
+            with contextlib.suppress(FileNotFoundError,
+                                     ConnectionRefusedError):
+                sock.connect(self.file(name))
+                return True
+            return False
+
+        until(attempt, f'QEMU opens its socket {name}', timeout_s=30)
+        return sock
+
+    def wait_ready(self, timeout_s=BOOT_TIMEOUT_S):
+        """Wait until the guest's agent runs."""
+        end = time.monotonic() + timeout_s
+        while not self.agent.ready.wait(0.1):
+            if self.process.poll() is not None:
+                raise AssertionError(f'QEMU ended with '
+                                     f'{self.process.returncode}: '
+                                     f'{self.stderr()}')
+            if time.monotonic() > end:
+                raise AssertionError(f'the guest is not up in {timeout_s} s')
+        self.agent.ready.clear()
+
+    def stderr(self):
+        return self._tail('stderr')
+
+    def _tail(self, name, lines=30):
+        try:
+            with open(self.file(name), errors='replace') as file:
+                return ''.join(file.readlines()[-lines:])
+        except FileNotFoundError:
+            return ''
+
+    def describe(self):
+        """For a failed test: what was going on."""
+        state = 'not started'
+        if self.process:
+            code = self.process.poll()
+            state = 'running' if code is None else f'ended with {code}'
+        return (f'guest {self.name}, CID {self.cid}: QEMU {state}\n'
+                f'--- its messages:\n{self.stderr()}'
+                f'--- the guest\'s console:\n{self._tail("console")}')
+
+    def is_alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        """End QEMU at once, as a crash would."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._close()
+
+    def quit(self):
+        """End QEMU in an orderly way; its exit code must be 0."""
+        self.qmp.command('quit')
+        code = self.process.wait(END_TIMEOUT_S)
+        self._close()
+        if code != 0:
+            raise AssertionError(f'QEMU ended with {code}: {self.stderr()}')
+
+    def _close(self):
+        for end in self.agent, self.qmp:
+            if end:
+                end.close()
+        self.agent = self.qmp = None
+
+    def cpu_seconds(self):
+        """User and system time of QEMU so far."""
+        with open(f'/proc/{self.process.pid}/stat') as file:
+            fields = file.read().rsplit(')', 1)[1].split()
+        ticks = int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf('SC_CLK_TCK')
+
+    def migrate_to(self, path, timeout_s=60):
+        """Save the guest into a file; the VM is stopped afterwards."""
+        self.qmp.command('migrate', uri=f'exec:cat > {path}')
+        until(lambda: self._migration_done(), 'migration', timeout_s, 0.05)
+
+    def _migration_done(self):
+        status = self.qmp.command('query-migrate').get('status')
+        if status in ('failed', 'cancelled'):
+            raise AssertionError(f'migration: {status}: {self.stderr()}')
+        return status == 'completed'
+
+    def wait_running(self, timeout_s=60):
+        until(lambda: self.qmp.command('query-status')['running'],
+              'the guest runs', timeout_s, 0.05)
+
+    # --- Host programs -------------------------------------------------------
+
+    def connect(self, port, timeout_s=20):
+        """Connect to a port of the guest as a host program; None: refused."""
+        sock = self.lab.keep(socket.socket(socket.AF_UNIX))
+        sock.settimeout(timeout_s)
+        sock.connect(self.uds_path)
+        sock.sendall(f'CONNECT {port}\n'.encode())
+        line = b''
+        while not line.endswith(b'\n'):
+            try:
+                byte = sock.recv(1)
+            except ConnectionResetError:
+                byte = b''
+            if not byte:
+                if line:
+                    raise AssertionError(f'the answer was {line!r}')
+                sock.close()
+                return None
+            line += byte
+        if not line.startswith(b'OK ') or len(line) > 9:
+            raise AssertionError(f'the answer was {line!r}')
+        return sock
+
+    def listen(self, port, backlog=128):
+        """Listen for the guest as a host program."""
+        path = f'{self.uds_path}_{port}'
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        sock = self.lab.keep(socket.socket(socket.AF_UNIX))
+        sock.bind(path)
+        sock.listen(backlog)
+        sock.settimeout(20)
+        return sock
+
+    def accept(self, listener):
+        sock, _ = listener.accept()
+        sock.settimeout(20)
+        return self.lab.keep(sock)
+
+    # --- Pairs of connected sockets ------------------------------------------
+
+    def host_to_guest(self, port, slot, listener_slot=900):
+        """Connect host → guest; returns the host's socket.
+
+        The guest must listen on @port with @listener_slot.
+        """
+        pending = self.agent.start('accept', slot, listener_slot)
+        sock = self.connect(port)
+        if sock is None:
+            raise AssertionError(f'the guest refused port {port}')
+        pending.wait()
+        return sock
+
+    def guest_to_host(self, port, slot, listener):
+        """Connect guest → host; returns the host's socket."""
+        self.agent.call('connect', slot, HOST_CID, port)
+        return self.accept(listener)
