@@ -13,16 +13,17 @@
 #include "trace.h"
 #include "vhost-vsock-emulator.h"
 
+#if QEMU_AT_LEAST(10, 0)
+#include "system/dma.h"
+#else
+#include "sysemu/dma.h"
+#endif
+
 /* Milliseconds between two log lines of one reason: a hostile guest gets no
  * more than VSK_REFUSED_NUM lines out of it in this time. */
 #define LOG_INTERVAL_MS 10000
 
 /* --- Chains --------------------------------------------------------------- */
-
-typedef struct VSockElement {
-    VirtQueueElement elem; /* first: virtqueue_pop() allocates the whole */
-    unsigned int before;   /* where the queue stood, for unpop */
-} VSockElement;
 
 static VirtQueue *emulator_vq(VSockEmulator *e, VskQueue queue)
 {
@@ -55,26 +56,20 @@ static bool element_is_ram(const VirtQueueElement *elem)
 static bool emulator_pop(void *opaque, VskQueue queue, VskChain *ret_chain)
 {
     VSockEmulator *e = opaque;
-    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
-    unsigned int before = 0;
-    VSockElement *item;
+    VirtQueueElement *elem;
 
-    if (virtio_vdev_has_feature(vdev, VIRTIO_F_RING_PACKED)) {
-        before = virtio_queue_get_last_avail_idx(vdev, queue);
-    }
-    item = virtqueue_pop(emulator_vq(e, queue), sizeof(*item));
-    if (!item) {
+    elem = virtqueue_pop(emulator_vq(e, queue), sizeof(*elem));
+    if (!elem) {
         return false;
     }
-    item->before = before;
     *ret_chain = (VskChain) {
-        .elem = item,
-        .out = item->elem.out_sg,
-        .n_out = item->elem.out_num,
-        .in = item->elem.in_sg,
-        .n_in = item->elem.in_num,
+        .elem = elem,
+        .out = elem->out_sg,
+        .n_out = elem->out_num,
+        .in = elem->in_sg,
+        .n_in = elem->in_num,
     };
-    if (!element_is_ram(&item->elem)) {
+    if (!element_is_ram(elem)) {
         /* The library refuses a chain without buffers, and gives it back. */
         trace_vhost_vsock_not_ram(e->vsock->guest_cid, queue);
         ret_chain->n_out = 0;
@@ -83,24 +78,24 @@ static bool emulator_pop(void *opaque, VskQueue queue, VskChain *ret_chain)
     return true;
 }
 
+/* Not by virtqueue_unpop(): in a packed ring that goes one descriptor back
+ * whatever the length of the chain. */
 static void emulator_unpop(void *opaque, VskQueue queue, VskChain *chain)
 {
     VSockEmulator *e = opaque;
-    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
-    VSockElement *item = chain->elem;
+    AddressSpace *as = VIRTIO_DEVICE(e->vsock)->dma_as;
+    VirtQueueElement *elem = chain->elem;
 
-    virtqueue_unpop(emulator_vq(e, queue), &item->elem, 0);
-    if (virtio_vdev_has_feature(vdev, VIRTIO_F_RING_PACKED)) {
-        /*
-         * virtqueue_unpop() goes one descriptor back whatever the length of
-         * the chain.  Bits 0-15: next available one; 16-31: next used one.
-         */
-        unsigned int idx = virtio_queue_get_last_avail_idx(vdev, queue);
-
-        idx = deposit32(idx, 0, 16, item->before);
-        virtio_queue_set_last_avail_idx(vdev, queue, idx);
+    for (unsigned int i = 0; i < elem->in_num; i++) {
+        dma_memory_unmap(as, elem->in_sg[i].iov_base, elem->in_sg[i].iov_len,
+                         DMA_DIRECTION_FROM_DEVICE, 0);
     }
-    g_free(item);
+    for (unsigned int i = 0; i < elem->out_num; i++) {
+        dma_memory_unmap(as, elem->out_sg[i].iov_base,
+                         elem->out_sg[i].iov_len, DMA_DIRECTION_TO_DEVICE, 0);
+    }
+    virtqueue_rewind(emulator_vq(e, queue), elem->ndescs);
+    g_free(elem);
     chain->elem = NULL;
 }
 
@@ -131,7 +126,7 @@ static void emulator_push(void *opaque, VskQueue queue, VskChain *chain,
                           uint32_t len)
 {
     VSockEmulator *e = opaque;
-    VSockElement *item = chain->elem;
+    VirtQueueElement *elem = chain->elem;
 
     if (e->pushed[queue] == VHOST_VSOCK_VQ_SIZE) {
         /* A driver may have set a larger queue, for which the virtio core has
@@ -139,10 +134,10 @@ static void emulator_push(void *opaque, VskQueue queue, VskChain *chain,
         emulator_flush(e, queue);
     }
     WITH_RCU_READ_LOCK_GUARD() {
-        virtqueue_fill(emulator_vq(e, queue), &item->elem, len,
+        virtqueue_fill(emulator_vq(e, queue), elem, len,
                        e->pushed[queue]++);
     }
-    g_free(item);
+    g_free(elem);
     chain->elem = NULL;
 }
 
