@@ -209,6 +209,9 @@ static const CheckRow check_rows[] = {
     { "type-zero", 0, 0, 3, 2, 0, VSK_REFUSED_TYPE },
     { "type-seqpacket", 0, 0, 3, 2, 2, VSK_REFUSED_TYPE },
     { "type-unknown", 0, 0, 3, 2, 0xffff, VSK_REFUSED_TYPE },
+    { "source-before-length", 10, 9, 9, 2, 1, VSK_REFUSED_SRC_CID },
+    { "destination-before-length", 10, 9, 3, 9, 1, VSK_REFUSED_DST_CID },
+    { "length-before-type", 10, 9, 3, 2, 7, VSK_REFUSED_TX_LEN },
     { "addresses-before-type", 0, 0, 3, 9, 7, VSK_REFUSED_DST_CID },
     { "source-before-destination", 0, 0, 9, 9, 7, VSK_REFUSED_SRC_CID },
 };
