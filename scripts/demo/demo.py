@@ -6,6 +6,7 @@ usage: demo.py BUILD
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ class Demo:
         self.program = os.path.join(build, 'bin', 'nc-vsock')
         self.options = self.choose_world()
         self.failed = 0
+        self.children = []
 
     def choose_world(self):
         """The option that nc-vsock needs here, if any."""
@@ -38,9 +40,11 @@ class Demo:
 
     def host(self, *args, **kwargs):
         """Start nc-vsock on the host."""
-        return subprocess.Popen([self.program, *self.options, '-w', str(WAIT),
-                                 *map(str, args)], stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, **kwargs)
+        child = subprocess.Popen([self.program, *self.options, '-w', str(WAIT),
+                                  *map(str, args)], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, **kwargs)
+        self.children.append(child)
+        return child
 
     def typed(self, *args):
         """The command line as a user would type it."""
@@ -56,11 +60,17 @@ class Demo:
         except (GuestError, subprocess.TimeoutExpired) as error:
             outcome, good = str(error), False
             self.failed += 1
+        while self.children:
+            child = self.children.pop()
+            if child.poll() is None:
+                child.kill()
+                child.wait()
         print('%16s%s  %s\n' % ('', 'ok' if good else 'FAILED', outcome),
               flush=True)
 
     def guest_to_host(self):
         listener = self.host('-l', 1234)
+        listener.stdin.close()
         self.guest.run(from_guest("echo 'hello from the guest'", 1234))
         heard = self.finish(listener)
         expect(heard == b'hello from the guest\n', 'the host heard %r' % heard)
@@ -141,7 +151,8 @@ class Demo:
 
     def finish(self, listener):
         """All that a listener of the host hears."""
-        heard, _ = listener.communicate(b'', WAIT)
+        heard = listener.stdout.read()
+        listener.wait()
         expect(listener.returncode == 0,
                'nc-vsock ended with exit code %d' % listener.returncode)
         return heard
@@ -193,7 +204,10 @@ def steps(demo):
 def main():
     build = os.path.abspath(sys.argv[1])
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    cid = int(os.environ.get('GUEST_CID') or 3)
+    cid = os.environ.get('GUEST_CID') or '3'
+    if not cid.isdecimal():
+        raise GuestError('GUEST_CID=%s is not a number' % cid)
+    cid = int(cid)
     kvm = os.environ.get('KVM', '') not in ('', '0')
     began = time.monotonic()
     with Guest(build, cid, kvm) as guest:
@@ -224,6 +238,9 @@ def main():
 
 
 if __name__ == '__main__':
+    # Ended from outside, it still ends the guest.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         main()
     except GuestError as error:

@@ -94,7 +94,12 @@ class Guest:
             self.sockets[name] = self.accept(listener)
         for loop in (self.read_console, self.read_answers):
             threading.Thread(target=loop, daemon=True).start()
-        self.wait('ready', BOOT_SECONDS)
+        try:
+            self.wait('ready', BOOT_SECONDS)
+        except GuestError:
+            if self.gone and not self.console_tail:
+                raise GuestError(self.early_end()) from None
+            raise
 
     def listener(self, name):
         sock = socket.socket(socket.AF_UNIX)
@@ -117,9 +122,11 @@ class Guest:
 
     def early_end(self):
         """Why QEMU ended before the guest was up."""
-        return ('QEMU ended at once:\n%s\n       If CID %d belongs to another '
-                'guest, choose another: make run GUEST_CID=%d'
-                % (self.stderr().rstrip(), self.cid, self.cid + 1))
+        said = self.stderr().rstrip()
+        if 'in use' in said:
+            said += ('\n       To take another CID: make run GUEST_CID=%d'
+                     % (self.cid + 1))
+        return 'QEMU ended at once:\n' + said
 
     def stderr(self):
         with open(self.errors, encoding='utf-8', errors='replace') as f:
