@@ -22,6 +22,8 @@ enum { RX, TX, EVENT, QUEUES };
 
 #define EVENT_CHAINS 4
 
+#define BIOS_SIZE 65536 /* bytes; the machine wants a multiple of it */
+
 /* Features this driver can cope with. */
 #define KNOWN_FEATURES (1ull << VIRTIO_F_VERSION_1 |             \
                         1ull << VIRTIO_RING_F_INDIRECT_DESC |    \
@@ -57,12 +59,29 @@ void vvt_packet_free(VvtPacket *packet)
     g_free(packet);
 }
 
+/*
+ * No CPU runs under qtest, but the machine wants firmware to load: an empty
+ * one will do, and then none needs to be installed.
+ */
+static char *make_bios(const char *dir)
+{
+    g_autofree char *path = g_build_filename(dir, "bios", NULL);
+    g_autofree char *zeros = g_malloc0(BIOS_SIZE);
+    g_autoptr(GError) error = NULL;
+
+    g_file_set_contents(path, zeros, BIOS_SIZE, &error);
+    g_assert_no_error(error);
+    return g_steal_pointer(&path);
+}
+
 static void start_qemu(VvtDriver *driver, const char *more)
 {
+    g_autofree char *bios = make_bios(driver->dir);
     g_autofree char *uds = g_build_filename(driver->dir, "guest.vsock", NULL);
     g_autofree char *args =
         vvt_config_qemu_args(driver->config, driver->guest_cid, uds);
-    g_autofree char *all = g_strdup_printf("%s %s", args, more);
+    g_autofree char *all = g_strdup_printf("-bios %s %s %s", bios, args,
+                                            more);
 
     driver->qts = qtest_init(all);
 }
@@ -285,11 +304,16 @@ void vvt_driver_migrate(VvtDriver *driver)
 
 /* --- Transmit ------------------------------------------------------------- */
 
+static bool is_drain(const VvtHdr *hdr)
+{
+    return hdr->field[VVT_SRC_PORT] == VVT_DRAIN_PORT &&
+           hdr->field[VVT_DST_PORT] == VVT_DRAIN_PORT;
+}
+
 static void tell_trace(VvtDriver *driver, bool to_guest, const VvtHdr *hdr,
                        const char *note)
 {
-    if (hdr->field[VVT_SRC_PORT] != VVT_DRAIN_PORT ||
-        hdr->field[VVT_DST_PORT] != VVT_DRAIN_PORT) {
+    if (!is_drain(hdr)) {
         driver->trace(driver->trace_opaque, to_guest, hdr, note);
     }
 }
@@ -490,7 +514,7 @@ static void take_packet(VvtDriver *driver, VvtChain *chain, uint32_t written)
                                         written - VVT_HDR_SIZE);
     }
     vvt_flows_received(driver->flows, &packet->hdr);
-    if (packet->hdr.field[VVT_DST_PORT] == VVT_DRAIN_PORT) {
+    if (is_drain(&packet->hdr)) {
         vvt_packet_free(packet);
     } else {
         g_queue_push_tail(&driver->received, packet);

@@ -361,8 +361,9 @@ static bool do_receive(VvtRun *run, const VvtStep *step)
     return true;
 }
 
-/* Tell the device that the guest took all that came in this flow. */
-static bool tell_credit(VvtRun *run, const VvtHdr *received, VvtFlow *flow)
+/* Tell the device that the guest took @fwd_cnt bytes of this flow. */
+static bool tell_credit(VvtRun *run, const VvtHdr *received,
+                        const VvtFlow *flow, uint32_t fwd_cnt)
 {
     VvtTx tx = { .truncate = -1, .wait = true };
 
@@ -373,7 +374,7 @@ static bool tell_credit(VvtRun *run, const VvtHdr *received, VvtFlow *flow)
     tx.hdr.field[VVT_TYPE] = received->field[VVT_TYPE];
     tx.hdr.field[VVT_OP] = VIRTIO_VSOCK_OP_CREDIT_UPDATE;
     tx.hdr.field[VVT_BUF_ALLOC] = flow->buf_alloc;
-    tx.hdr.field[VVT_FWD_CNT] = flow->rx_cnt;
+    tx.hdr.field[VVT_FWD_CNT] = fwd_cnt;
     return send_one(run, &tx);
 }
 
@@ -395,6 +396,24 @@ static bool take_data(VvtRun *run, const VvtStep *step, VvtPacket *packet,
     }
     *at += len;
     return true;
+}
+
+/* Bytes of the flow of @hdr that came, and that no step has taken yet. */
+static size_t untaken(VvtRun *run, const VvtHdr *hdr)
+{
+    size_t sum = 0;
+    GList *l;
+
+    for (l = vvt_driver_received(run->driver)->head; l; l = l->next) {
+        const VvtPacket *packet = l->data;
+
+        if (packet->hdr.field[VVT_OP] == VIRTIO_VSOCK_OP_RW &&
+            packet->hdr.field[VVT_SRC_PORT] == hdr->field[VVT_SRC_PORT] &&
+            packet->hdr.field[VVT_DST_PORT] == hdr->field[VVT_DST_PORT]) {
+            sum += g_bytes_get_size(packet->payload);
+        }
+    }
+    return sum;
 }
 
 static bool do_receive_data(VvtRun *run, const VvtStep *step)
@@ -420,7 +439,8 @@ static bool do_receive_data(VvtRun *run, const VvtStep *step)
                                           packet->hdr.field[VVT_DST_PORT],
                                           packet->hdr.field[VVT_SRC_PORT]);
 
-            ok = tell_credit(run, &packet->hdr, flow);
+            ok = tell_credit(run, &packet->hdr, flow, flow->rx_cnt -
+                             untaken(run, &packet->hdr));
             told = at;
         }
         vvt_packet_free(packet);

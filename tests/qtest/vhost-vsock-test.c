@@ -69,7 +69,7 @@ static void run_case(gconstpointer data)
         g_test_skip(text->str);
         break;
     case VVT_FAIL:
-        g_test_message("%s", text->str);
+        g_test_message("%s", g_strchomp(text->str));
         g_test_fail();
         break;
     }
