@@ -33,6 +33,8 @@ class Scene:
         self.hosts = [host for _, host in pairs(self.lab, self.vm)]
         self.reads = [self.vm.agent.start('recv', slot, 1, 1)
                       for slot in (1, 2)]
+        # A request that is still under way would be cut by the move.
+        self.vm.agent.call('ping')
 
     def expect_hosts_end(self):
         for host in self.hosts:
@@ -69,6 +71,7 @@ def migrate(lab, vm):
     """Save @vm into a file, end it, and restore it in a new QEMU."""
     path = os.path.join(lab.dir, 'migration')
     old_agent = vm.agent
+    old_agent.call('ping')
     vm.migrate_to(path)
     vm.quit()
     vm.start('-incoming', f'exec:cat {path}')

@@ -5,10 +5,11 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 
 import pattern
-from tap import Suite, contains, equal, until
+from tap import Suite, check, contains, equal, until
 
 suite = Suite(timeout_s=120)
 GA_PORT = 9000
@@ -165,14 +166,13 @@ def _(lab):
 def _(lab):
     vm, port = lab.guest(), lab.port()
     listener = vm.listen(port)
-    pending = vm.agent.start('run', f'sleep 100 | nc-vsock 2 {port} 2>&1; '
-                             'echo ended')
+    # The read end of the pipe stays open, so stdin does not end.
+    pending = vm.agent.start('run', 'mkfifo /tmp/fifo; exec 3<>/tmp/fifo; '
+                             f'nc-vsock 2 {port} <&3 2>&1')
     host = vm.accept(listener)
+    host.shutdown(socket.SHUT_WR)
+    vm.agent.shell('sleep 0.5')
+    check(not pending.is_done(), 'it ended with half of the connection')
     host.close()
-    until(lambda: not running(vm, 'nc-vsock'), 'nc-vsock ends')
-    vm.agent.shell('pkill sleep || true')
-    pending.wait()
-
-
-def running(vm, name):
-    return vm.agent.shell(f'pidof {name} || true').strip()
+    equal(pending.wait()['status'], '0')
+    vm.agent.shell('rm /tmp/fifo')

@@ -110,7 +110,7 @@ def _(lab):
         vm.quit()
 
 
-@suite.case('/iothread/savevm-in-mid-transfer-and-migration')
+@suite.case('/iothread/migration-in-mid-transfer')
 def _(lab):
     path = os.path.join(lab.dir, 'iothread-migration')
     with Vm(lab, 'iothread', device_args=',iothread=io0',
@@ -119,6 +119,7 @@ def _(lab):
         vm.agent.start('send', 1, 5, 100 * MB)
         first.recv(MB)
         old_agent = vm.agent
+        old_agent.call('ping')
         vm.migrate_to(path)
         vm.quit()
         vm.start('-incoming', f'exec:cat {path}')
