@@ -347,6 +347,27 @@ static void answer_with_rst(VskMux *mux, const VskHdr *hdr)
     mux->n_rsts++;
 }
 
+/*
+ * The guest uses the ports of @request again: an RST that still waits for
+ * their former use would hit the new flow.
+ */
+static void drop_rsts_for(VskMux *mux, const VskHdr *request)
+{
+    unsigned int kept = 0;
+
+    for (unsigned int i = 0; i < mux->n_rsts; i++) {
+        const VskHdr *rst = &mux->rsts[(mux->rst_head + i) %
+                                       VSK_MAX_ORPHAN_RSTS];
+
+        if (rst->dst_port != request->src_port ||
+            rst->src_port != request->dst_port ||
+            rst->type != request->type) {
+            mux->rsts[(mux->rst_head + kept++) % VSK_MAX_ORPHAN_RSTS] = *rst;
+        }
+    }
+    mux->n_rsts = kept;
+}
+
 static VskConn *find(const VskMux *mux, const VskHdr *hdr)
 {
     VskKey key = {
@@ -380,6 +401,9 @@ void vsk_mux_from_guest(VskMux *mux, const VskHdr *hdr,
         }
         settle(mux, conn, now_ms);
     } else {
+        if (hdr->op == VSK_OP_REQUEST) {
+            drop_rsts_for(mux, hdr);
+        }
         ok = hdr->op == VSK_OP_RST ||
              (hdr->op == VSK_OP_REQUEST &&
               add_from_guest(mux, hdr, now_ms, &why));
