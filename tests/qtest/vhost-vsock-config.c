@@ -16,11 +16,25 @@ static char *env_or_null(const char *name)
     return value && value[0] ? g_strdup(value) : NULL;
 }
 
+/* What a shell exits with when it cannot run a program. */
+#define EXIT_CANNOT_RUN 126
+
+static void G_GNUC_PRINTF(3, 4) cannot(VvtConfig *config, bool is_mistake,
+                                       const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    config->cannot = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    config->is_mistake = is_mistake;
+}
+
 /*
  * The properties of the device, as text; NULL if this binary cannot be run or
- * has no such device, which @ret_why then says.
+ * has no such device, which @config then says.
  */
-static char *query_properties(char **ret_why)
+static char *query_properties(VvtConfig *config)
 {
     g_autofree char *binary = env_or_null("QTEST_QEMU_BINARY");
     g_autofree char *command = NULL;
@@ -31,8 +45,8 @@ static char *query_properties(char **ret_why)
     int status = 0;
 
     if (!binary) {
-        *ret_why = g_strdup("QTEST_QEMU_BINARY is not set, and no QEMU was "
-                            "found beside the executable or in PATH");
+        cannot(config, true, "QTEST_QEMU_BINARY is not set, and no QEMU was "
+               "found beside the executable or in PATH");
         return NULL;
     }
     /* By a shell, because libqtest starts it so: it may hold arguments. */
@@ -40,12 +54,13 @@ static char *query_properties(char **ret_why)
     argv[2] = command;
     if (!g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_DEFAULT, NULL, NULL,
                       &out, &err, &status, &error)) {
-        *ret_why = g_strdup_printf("%s: %s", binary, error->message);
+        cannot(config, true, "%s: %s", binary, error->message);
         return NULL;
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        *ret_why = g_strdup_printf("%s: no vhost-vsock-pci: %s", binary,
-                                   g_strstrip(err));
+        cannot(config, WIFEXITED(status) &&
+               WEXITSTATUS(status) >= EXIT_CANNOT_RUN,
+               "%s: no vhost-vsock-pci: %s", binary, g_strstrip(err));
         return NULL;
     }
     return g_steal_pointer(&out);
@@ -55,8 +70,8 @@ static bool parse_backend(const char *name, VvtBackend *ret_backend)
 {
     VvtBackend b;
 
-    /* The daemon has no way in yet: see vvt_config_qemu_args(). */
-    for (b = 0; b <= VVT_BACKEND_KERNEL; b++) {
+    /* vhost-user would need a daemon, which nothing here starts. */
+    for (b = 0; b < VVT_BACKEND_VHOST_USER; b++) {
         if (strcmp(name, vvt_backend_name[b]) == 0) {
             *ret_backend = b;
             return true;
@@ -81,9 +96,8 @@ static void choose_backend(VvtConfig *config, const char *asked)
     g_autofree char *node = check_kernel_node();
 
     if (asked && !parse_backend(asked, &config->backend)) {
-        config->cannot = g_strdup_printf("VHOST_VSOCK_TEST_BACKEND=%s: "
-                                         "emulator or kernel expected",
-                                         asked);
+        cannot(config, true, "VHOST_VSOCK_TEST_BACKEND=%s: emulator or "
+               "kernel expected", asked);
         return;
     }
     if (!asked) {
@@ -92,13 +106,12 @@ static void choose_backend(VvtConfig *config, const char *asked)
     }
     if (config->backend == VVT_BACKEND_EMULATOR &&
         !config->has_backend_property) {
-        config->cannot = g_strdup("this QEMU's vhost-vsock-pci has no "
-                                  "emulator (no property \"backend\")");
+        cannot(config, false, "this QEMU's vhost-vsock-pci has no emulator "
+               "(no property \"backend\")");
     } else if (config->backend == VVT_BACKEND_KERNEL && node) {
-        config->cannot = g_strdup_printf("%s%s",
-            config->has_backend_property ? "" :
-            "this QEMU's vhost-vsock-pci has no emulator (no property "
-            "\"backend\"), and the kernel's is not there: ", node);
+        cannot(config, false, "%s%s", config->has_backend_property ? "" :
+               "this QEMU's vhost-vsock-pci has no emulator (no property "
+               "\"backend\"), and the kernel's is not there: ", node);
     }
 }
 
@@ -117,17 +130,28 @@ const VvtConfig *vvt_config_get(void)
     done = true;
     if (slow &&
         !g_ascii_string_to_unsigned(slow, 10, 1, 100, &factor, NULL)) {
-        config.cannot = g_strdup_printf("VHOST_VSOCK_TEST_SLOW=%s: a factor "
-                                        "from 1 to 100 expected", slow);
+        cannot(&config, true, "VHOST_VSOCK_TEST_SLOW=%s: a factor from 1 to "
+               "100 expected", slow);
         return &config;
     }
     config.slow = factor;
-    properties = query_properties(&config.cannot);
+    properties = query_properties(&config);
     if (properties) {
         config.has_backend_property = strstr(properties, " backend=") != NULL;
         choose_backend(&config, asked);
     }
     return &config;
+}
+
+bool vvt_config_usable(const VvtConfig *config)
+{
+    if (config->cannot && config->is_mistake) {
+        g_test_message("%s", config->cannot);
+        g_test_fail();
+    } else if (config->cannot) {
+        g_test_skip(config->cannot);
+    }
+    return !config->cannot;
 }
 
 static bool try_binary(const char *dir, const char *below)

@@ -13,6 +13,7 @@ typedef struct VvtConfig {
     VvtBackend backend;
     bool has_backend_property; /* the device knows backend= */
     char *cannot;              /* why no script can run; NULL: they can */
+    bool is_mistake;           /* ...which is an error of whoever asked */
     unsigned slow;             /* factor for all times to wait */
 } VvtConfig;
 
@@ -27,6 +28,12 @@ const VvtConfig *vvt_config_get(void);
  * executable or in PATH.
  */
 void vvt_config_find_qemu(const char *argv0);
+
+/*
+ * Whether scripts can run; if not, the current test is skipped with the
+ * reason, or has failed with it.
+ */
+bool vvt_config_usable(const VvtConfig *config);
 
 /* A guest CID that suits the backend. */
 uint64_t vvt_config_guest_cid(const VvtConfig *config);

@@ -23,9 +23,8 @@ static bool nothing_pending(VvtRun *run, void *opaque)
 static bool do_tx_wait(VvtRun *run, const VvtStep *step)
 {
     bool stall = vvt_run_expects(step, VVT_KEY_EXPECT, EAGAIN);
-    uint64_t timeout = stall ?
-        vvt_step_num(step, VVT_KEY_TIMEOUT_MS, VVT_SILENCE_MS) :
-        vvt_run_timeout(run, step, VVT_TIMEOUT_MS);
+    uint64_t timeout = vvt_run_timeout(run, step, stall ? VVT_SILENCE_MS :
+                                                         VVT_TIMEOUT_MS);
 
     switch (vvt_run_wait(run, timeout, nothing_pending, NULL)) {
     case VVT_WAIT_DONE:

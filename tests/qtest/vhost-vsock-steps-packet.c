@@ -458,8 +458,7 @@ static bool do_fill_window(VvtRun *run, const VvtStep *step)
     g_autofree uint8_t *buf = g_malloc(chunk);
     VvtTx tx = { .payload = buf, .truncate = -1, .wait = true };
     CreditState state = { &tx.hdr, 1 };
-    uint64_t quiet_ms = vvt_step_num(step, VVT_KEY_TIMEOUT_MS,
-                                     VVT_SILENCE_MS);
+    uint64_t quiet_ms = vvt_run_timeout(run, step, VVT_SILENCE_MS);
 
     if (!need_open(run) || !build_hdr(run, step, 0, &tx.hdr)) {
         return false;
@@ -498,8 +497,7 @@ static bool something_came(VvtRun *run, void *opaque)
 
 static bool do_expect_none(VvtRun *run, const VvtStep *step)
 {
-    uint64_t quiet_ms = vvt_step_num(step, VVT_KEY_TIMEOUT_MS,
-                                     VVT_SILENCE_MS);
+    uint64_t quiet_ms = vvt_run_timeout(run, step, VVT_SILENCE_MS);
     VvtPacket *packet;
     g_autofree char *header = NULL;
 

@@ -183,6 +183,15 @@ static bool do_poll(VvtRun *run, const VvtStep *step)
                         vvt_expect_name(state.so_error), state.so_error);
 }
 
+/* How long a call may take; one that is to get EAGAIN need not take long. */
+static uint64_t call_timeout(const VvtRun *run, const VvtStep *step)
+{
+    bool blocks = vvt_run_expects(step, VVT_KEY_EXPECT, EAGAIN);
+
+    return vvt_run_timeout(run, step, blocks ? VVT_SILENCE_MS :
+                                               VVT_TIMEOUT_MS);
+}
+
 static GBytes *repeated_payload(VvtRun *run, const VvtStep *step)
 {
     g_autoptr(GBytes) once = vvt_payload_bytes(&step->payload, run->window);
@@ -229,10 +238,7 @@ static bool do_sock_send(VvtRun *run, const VvtStep *step)
 {
     g_autoptr(GBytes) payload = repeated_payload(run, step);
     SendState state = { .sock = need_sock(run, sock_id(step)) };
-    uint64_t timeout =
-        vvt_run_expects(step, VVT_KEY_EXPECT, EAGAIN) ?
-        vvt_step_num(step, VVT_KEY_TIMEOUT_MS, VVT_SILENCE_MS) :
-        vvt_run_timeout(run, step, VVT_TIMEOUT_MS);
+    uint64_t timeout = call_timeout(run, step);
 
     if (!state.sock) {
         return false;
@@ -327,10 +333,7 @@ static bool do_sock_recv(VvtRun *run, const VvtStep *step)
                                 repeated_payload(run, step) : NULL;
     RecvState state = { .sock = need_sock(run, sock_id(step)),
                         .wanted = payload };
-    uint64_t timeout =
-        vvt_run_expects(step, VVT_KEY_EXPECT, EAGAIN) ?
-        vvt_step_num(step, VVT_KEY_TIMEOUT_MS, VVT_SILENCE_MS) :
-        vvt_run_timeout(run, step, VVT_TIMEOUT_MS);
+    uint64_t timeout = call_timeout(run, step);
 
     if (!state.sock) {
         return false;

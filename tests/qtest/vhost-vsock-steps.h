@@ -17,7 +17,7 @@
 #define VVT_TIMEOUT_MS 5000
 
 /* How long silence must last, unless the step says other. */
-#define VVT_SILENCE_MS 100
+#define VVT_SILENCE_MS 50
 
 typedef struct VvtRun {
     VvtCase *c;

@@ -48,8 +48,7 @@ static void run_case(gconstpointer data)
         g_test_message("%s", script->description);
     }
     config = vvt_config_get();
-    if (config->cannot) {
-        g_test_skip(config->cannot);
+    if (!vvt_config_usable(config)) {
         return;
     }
     if (script->backends && !(script->backends & (1u << config->backend))) {
