@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Other ways to run the device, and what it costs when nothing happens.
+# What a user sees of the device, and other ways to run it.
 
 import os
 import stat
@@ -14,10 +14,6 @@ from vm import Vm
 
 suite = Suite(timeout_s=180)
 MB = 1000 * 1000
-IDLE_CONNECTIONS = 64
-IDLE_S = 8
-# Of one processor, beyond what QEMU takes without the device.
-IDLE_MARGIN_PERCENT = 1.0
 
 
 def exchange(lab, vm, count):
@@ -138,27 +134,3 @@ def _(lab):
 def _(lab):
     with Vm(lab, 'packed', device_args=',packed=on') as vm:
         exchange(lab, vm, 20 * MB)
-
-
-@suite.case('/idle/64-open-connections-cost-no-more-than-no-device')
-def _(lab):
-    with Vm(lab, 'bare', device=False) as bare, Vm(lab, 'idle') as vm:
-        port = lab.port()
-        listener = vm.listen(port)
-        vm.agent.call('listen', 900, lab.port(), IDLE_CONNECTIONS)
-        for slot in range(0, IDLE_CONNECTIONS, 2):
-            vm.guest_to_host(port, slot, listener)
-            host = vm.host_to_guest(lab.last_port, slot + 1)
-            # One that has moved bytes, as connections do before they idle.
-            host.sendall(pattern.data(1, 1000))
-            vm.agent.call('recv', slot + 1, 1, 1000)
-        time.sleep(9)  # so that what a timer may still do is over
-        before = bare.cpu_seconds(), vm.cpu_seconds()
-        time.sleep(IDLE_S)
-        without = (bare.cpu_seconds() - before[0]) / IDLE_S * 100
-        with_it = (vm.cpu_seconds() - before[1]) / IDLE_S * 100
-        suite.comment(f'CPU over {IDLE_S} s: {with_it:.2f} % with the device '
-                      f'and {IDLE_CONNECTIONS} open connections, '
-                      f'{without:.2f} % without the device')
-        check(with_it <= without + IDLE_MARGIN_PERCENT,
-              f'{with_it:.2f} % against {without:.2f} %')

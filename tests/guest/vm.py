@@ -5,6 +5,7 @@
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -22,15 +23,18 @@ _libc = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent():
+def _prepare_child(max_fds):
+    """In the child: die with the test, and keep to a limit."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if max_fds:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max_fds, max_fds))
 
 
 class Vm:
     """A guest that runs.  Use as a context manager, or call kill()."""
 
     def __init__(self, lab, name, cid=3, device=True, uds_path=None,
-                 device_args='', args=(), start=True):
+                 device_args='', args=(), start=True, max_fds=None):
         self.lab = lab
         self.name = name
         self.cid = cid
@@ -40,6 +44,7 @@ class Vm:
         self.given_path = uds_path is None
         self.device_args = device_args
         self.args = list(args)
+        self.max_fds = max_fds
         self.process = None
         self.qmp = None
         self.agent = None
@@ -96,7 +101,8 @@ class Vm:
         with open(self.file('stderr'), 'ab') as stderr:
             self.process = subprocess.Popen(
                 self._argv(more), stdin=subprocess.DEVNULL,
-                stdout=stderr, stderr=stderr, preexec_fn=_die_with_parent)
+                stdout=stderr, stderr=stderr,
+                preexec_fn=lambda: _prepare_child(self.max_fds))
         self.agent = Agent(self._connect('agent'))
         try:
             self.qmp = Qmp(self._connect('qmp'))

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# QEMU takes no processor time when nothing can move.
+
+import socket
+import time
+
+import pattern
+from ends import pairs
+from tap import Suite, check, equal
+from vm import Vm
+
+suite = Suite(timeout_s=120)
+MB = 1000 * 1000
+IDLE_CONNECTIONS = 64
+IDLE_S = 8
+STALL_S = 3
+# Of one processor, beyond what QEMU takes without the device.
+IDLE_MARGIN_PERCENT = 1.0
+# Of one processor, in all; a loop that spins takes 100.
+STALL_LIMIT_PERCENT = 5.0
+
+
+def expect_rest(vm, what):
+    """QEMU must be as good as idle from now on."""
+    time.sleep(0.5)
+    before = vm.cpu_seconds()
+    time.sleep(STALL_S)
+    percent = (vm.cpu_seconds() - before) / STALL_S * 100
+    suite.comment(f'CPU over {STALL_S} s: {percent:.2f} %, {what}')
+    check(percent <= STALL_LIMIT_PERCENT, f'{percent:.2f} %, {what}')
+
+
+def stuff(sock):
+    """Send as much as fits."""
+    sock.setblocking(False)
+    try:
+        while True:
+            sock.send(bytes(65536))
+    except BlockingIOError:
+        sock.settimeout(20)
+
+
+@suite.case('/idle/64-open-connections-cost-no-more-than-no-device')
+def _(lab):
+    with Vm(lab, 'bare', device=False) as bare, Vm(lab, 'idle') as vm:
+        port = lab.port()
+        listener = vm.listen(port)
+        vm.agent.call('listen', 900, lab.port(), IDLE_CONNECTIONS)
+        for slot in range(0, IDLE_CONNECTIONS, 2):
+            vm.guest_to_host(port, slot, listener)
+            host = vm.host_to_guest(lab.last_port, slot + 1)
+            # One that has moved bytes, as connections do before they idle.
+            host.sendall(pattern.data(1, 1000))
+            vm.agent.call('recv', slot + 1, 1, 1000)
+        time.sleep(9)  # so that what a timer may still do is over
+        before = bare.cpu_seconds(), vm.cpu_seconds()
+        time.sleep(IDLE_S)
+        without = (bare.cpu_seconds() - before[0]) / IDLE_S * 100
+        with_it = (vm.cpu_seconds() - before[1]) / IDLE_S * 100
+        suite.comment(f'CPU over {IDLE_S} s: {with_it:.2f} % with the device '
+                      f'and {IDLE_CONNECTIONS} open connections, '
+                      f'{without:.2f} % without the device')
+        check(with_it <= without + IDLE_MARGIN_PERCENT,
+              f'{with_it:.2f} % against {without:.2f} %')
+
+
+@suite.case('/idle/readers-that-stall-cost-nothing')
+def _(lab):
+    vm, port = lab.guest(), lab.port()
+    listener = vm.listen(port)
+    for slot in range(8):
+        stuff(vm.guest_to_host(port, slot, listener))
+        vm.agent.start('send', slot, 1, 8 * MB)
+    expect_rest(vm, 'with 8 connections full both ways')
+
+
+@suite.case('/idle/half-closed-connections-cost-nothing')
+def _(lab):
+    vm, port = lab.guest(), lab.port()
+    listener = vm.listen(port)
+    for slot in range(0, 12, 4):
+        vm.guest_to_host(port, slot, listener)
+        vm.agent.call('shut', slot, 'wr')
+        vm.guest_to_host(port, slot + 1, listener).shutdown(socket.SHUT_WR)
+        # Ended by one side, full in the other direction.
+        stuff(vm.guest_to_host(port, slot + 2, listener))
+        vm.agent.call('shut', slot + 2, 'wr')
+        host = vm.guest_to_host(port, slot + 3, listener)
+        host.shutdown(socket.SHUT_WR)
+        vm.agent.start('send', slot + 3, 1, 8 * MB)
+    expect_rest(vm, 'with 12 connections half closed')
+
+
+@suite.case('/idle/host-program-gone-with-its-bytes-not-taken-costs-nothing')
+def _(lab):
+    vm, port = lab.guest(), lab.port()
+    listener = vm.listen(port)
+    for slot in range(4):
+        host = vm.guest_to_host(port, slot, listener)
+        stuff(host)
+        host.close()
+    expect_rest(vm, 'with 4 host programs gone and the guest not reading')
+
+
+@suite.case('/idle/stopped-vm-costs-nothing-whatever-host-programs-do')
+def _(lab):
+    vm, port = lab.guest(), lab.port()
+    listener = vm.listen(port)
+    hosts = [vm.guest_to_host(port, slot, listener) for slot in range(6)]
+    vm.qmp.command('stop')
+    try:
+        for host in hosts[:2]:
+            host.close()
+        for host in hosts[2:4]:
+            stuff(host)
+        hosts[3].close()
+        hosts[4].shutdown(socket.SHUT_WR)
+        for text in b'', b'CONN', b'CONNECT 1234\n':
+            client = lab.keep(socket.socket(socket.AF_UNIX))
+            client.connect(vm.uds_path)
+            client.sendall(text)
+        client.close()
+        expect_rest(vm, 'stopped')
+    finally:
+        vm.qmp.command('cont')
+    equal(vm.agent.call('recv', 0, 1, 1)['eof'], '1')
+
+
+@suite.case('/idle/host-clients-without-a-line-cost-nothing')
+def _(lab):
+    vm = lab.guest()
+    for number in range(32):
+        client = lab.keep(socket.socket(socket.AF_UNIX))
+        client.connect(vm.uds_path)
+        client.sendall(b'CONNECT 1'[:number % 10])
+    expect_rest(vm, 'with 32 host clients that wait')
+    port = lab.port()
+    vm.agent.call('listen', 900, port, 8)
+    vm.host_to_guest(port, 1)
+
+
+@suite.case('/idle/guest-without-a-driver-costs-nothing')
+def _(lab):
+    vm = lab.guest()
+    vm.agent.shell('rmmod vmw_vsock_virtio_transport')
+    try:
+        for _ in range(4):
+            equal(vm.connect(1234), None)
+            client = lab.keep(socket.socket(socket.AF_UNIX))
+            client.connect(vm.uds_path)
+        expect_rest(vm, 'without a driver')
+    finally:
+        vm.agent.shell('insmod /lib/modules/vmw_vsock_virtio_transport.ko')
+    for slot, host in pairs(lab, vm):
+        host.sendall(pattern.data(1, 1000))
+        equal(vm.agent.call('recv', slot, 1, 1000)['bad'], '-1')
