@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 
+from tap import Suite
 from vm import Vm
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -112,5 +113,7 @@ def run(argv, **kwargs):
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                             text=True, errors='replace', **kwargs)
     if result.returncode:
-        raise SystemExit(f'Bail out! {" ".join(argv)} exited with '
-                         f'{result.returncode}:\n{result.stdout}')
+        Suite.comment(result.stdout)
+        print(f'Bail out! {os.path.basename(argv[0])} exited with '
+              f'{result.returncode}', flush=True)
+        raise SystemExit(1)

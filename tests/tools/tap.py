@@ -66,9 +66,11 @@ class Suite:
             self.report(True, name, skip=str(why))
             return True
         except (Exception, Deadline):
-            self.comment(traceback.format_exc())
+            # The reason comes last, next to the result that it explains.
+            text = traceback.format_exc()
             if on_failure:
                 on_failure()
+            self.comment(text)
             self.report(False, name)
             return False
         self.report(True, name)
