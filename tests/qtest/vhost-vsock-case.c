@@ -21,6 +21,9 @@
 /* Lines of QEMU's output shown on failure, at most. */
 #define LOG_LINES 40
 
+/* How long an abort waits for the news that QEMU has ended. */
+#define ABORT_WAIT_NS 500000000
+
 static int case_fd = -1;
 
 /* --- The child ------------------------------------------------------------ */
@@ -114,6 +117,24 @@ void vvt_case_qemu_may_exit(bool may)
         action.sa_sigaction = on_child;
     }
     sigaction(SIGCHLD, &action, NULL);
+}
+
+/*
+ * libqtest aborts when QEMU has closed its socket, which is a moment before
+ * on_child() can know that it ended.
+ */
+static void on_abort(int signo)
+{
+    struct timespec moment = { .tv_nsec = ABORT_WAIT_NS };
+
+    nanosleep(&moment, NULL);
+}
+
+void vvt_case_qemu_runs(void)
+{
+    struct sigaction action = { .sa_handler = on_abort };
+
+    sigaction(SIGABRT, &action, NULL);
 }
 
 static void G_GNUC_NORETURN child(VvtCaseBody body, const void *opaque,

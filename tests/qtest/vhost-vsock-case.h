@@ -52,4 +52,10 @@ void vvt_case_fail(VvtCase *c, const char *text);
  */
 void vvt_case_qemu_may_exit(bool may);
 
+/*
+ * To be called when libqtest has started QEMU: its own way to deal with an
+ * abort, which ends QEMU first, would hide who failed.
+ */
+void vvt_case_qemu_runs(void);
+
 #endif /* VHOST_VSOCK_CASE_H */

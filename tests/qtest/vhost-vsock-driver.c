@@ -84,6 +84,7 @@ static void start_qemu(VvtDriver *driver, const char *more)
                                             more);
 
     driver->qts = qtest_init(all);
+    vvt_case_qemu_runs();
 }
 
 VvtDriver *vvt_driver_new(const VvtConfig *config, uint64_t guest_cid,
