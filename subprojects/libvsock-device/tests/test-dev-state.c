@@ -1,0 +1,618 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The device as its embedder sees it: configuration, driver, pause, transport
+ * reset, statistics.
+ */
+
+#include "limits.h"
+#include "unix-socket.h"
+#include "vm.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define GUEST_PORT 1024
+#define HOST_PORT  80
+
+/* --- Configuration ------------------------------------------------------------- */
+
+static void expect_bad_config(const VskDevConfig *config, const char *text)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(VskDev) dev = vsk_dev_new(config, &fake_ring_ops, NULL, &err);
+
+    g_assert_null(dev);
+    g_assert_error(err, VSK_ERROR, VSK_ERROR_INVALID);
+    g_assert_nonnull(strstr(err->message, text));
+}
+
+static void test_reserved_cids(void)
+{
+    static const uint64_t bad[] = {
+        0, 1, 2, UINT32_MAX, 1ull << 32, 3 | 1ull << 32, UINT64_MAX,
+    };
+    static const uint64_t good[] = { 3, UINT32_MAX - 1 };
+    g_autoptr(TempDir) dir = temp_dir_new();
+    g_autofree char *path = temp_dir_file(dir, "vsock");
+    VskDevConfig config = { .uds_path = path };
+
+    for (unsigned int i = 0; i < G_N_ELEMENTS(bad); i++) {
+        config.guest_cid = bad[i];
+        expect_bad_config(&config, "CID");
+        g_assert_false(file_exists(path));
+    }
+    for (unsigned int i = 0; i < G_N_ELEMENTS(good); i++) {
+        g_autoptr(GError) err = NULL;
+        g_autoptr(VskDev) dev = NULL;
+
+        config.guest_cid = good[i];
+        dev = vsk_dev_new(&config, &fake_ring_ops, NULL, &err);
+        g_assert_no_error(err);
+    }
+}
+
+static void test_bad_values(void)
+{
+    g_autofree char *longer = g_strnfill(VSK_PATH_MAX + 1, 'p');
+
+    expect_bad_config(&(VskDevConfig) { .guest_cid = 3 }, "path");
+    expect_bad_config(&(VskDevConfig) { .guest_cid = 3, .uds_path = "" },
+                      "path");
+    expect_bad_config(&(VskDevConfig) {
+        .guest_cid = 3, .uds_path = longer,
+    }, longer);
+    expect_bad_config(&(VskDevConfig) {
+        .guest_cid = 3, .uds_path = "x", .shared_path = longer,
+    }, longer);
+    expect_bad_config(&(VskDevConfig) {
+        .guest_cid = 3, .uds_path = "x", .buf_alloc = VSK_MIN_BUF_ALLOC - 1,
+    }, "8192");
+}
+
+static void test_cid_is_owned(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    VskDevConfig config = { .guest_cid = VM_CID, .uds_path = vm->path };
+    g_autoptr(GError) err = NULL;
+    g_autoptr(VskDev) dev = vsk_dev_new(&config, &fake_ring_ops, NULL, &err);
+
+    g_assert_null(dev);
+    g_assert_error(err, VSK_ERROR, VSK_ERROR_CID_TAKEN);
+    g_clear_error(&err);
+    g_clear_pointer(&vm->dev, vsk_dev_free);
+    dev = vsk_dev_new(&config, &fake_ring_ops, NULL, &err);
+    g_assert_no_error(err);
+}
+
+static void test_free_leaves_nothing(void)
+{
+    unsigned int before = open_fds();
+    Vm *vm = vm_new();
+    g_autofree char *list = NULL;
+    uint32_t port;
+    int client = vm_open_from_host(vm, 22, &port);
+    int silent = unix_connect(vm->path);
+
+    vm_settle(vm);
+    g_clear_pointer(&vm->dev, vsk_dev_free);
+    list = temp_dir_list(vm->dir);
+    g_assert_cmpstr(list, ==, "");
+    unix_expect_last(client, "");
+    unix_expect_last(silent, "");
+    close(client);
+    close(silent);
+    vm_free(vm);
+    vsk_dev_free(NULL);
+    g_assert_cmpuint(open_fds(), ==, before);
+}
+
+static void test_two_devices_in_one_process(void)
+{
+    g_autoptr(Vm) a = vm_new();
+    g_autoptr(Vm) b = vm_new();
+    int listener = vm_listen(a, HOST_PORT, 1);
+
+    vm_say(b, VSK_OP_REQUEST, GUEST_PORT, HOST_PORT);
+    vm_expect(b, VSK_OP_RST, GUEST_PORT, HOST_PORT);
+    close(vm_open(a, listener, GUEST_PORT, HOST_PORT));
+    close(listener);
+}
+
+static void test_callbacks_may_be_missing(void)
+{
+    g_autoptr(TempDir) dir = temp_dir_new();
+    g_autofree char *path = temp_dir_file(dir, "vsock");
+    VskDevConfig config = { .guest_cid = VM_CID, .uds_path = path };
+    FakeRings *rings = fake_rings_new();
+    g_autoptr(VskDev) dev = vsk_dev_new(&config, &fake_ring_least_ops, rings,
+                                        NULL);
+    int client;
+    VskStats stats;
+
+    vsk_dev_set_driver_ok(dev, true, 0, 0);
+    fake_ring_add(rings, VSK_QUEUE_TX,
+                  fake_chain_new((size_t[]) { 3 }, 1, NULL, 0));
+    fake_ring_add(rings, VSK_QUEUE_RX,
+                  fake_chain_new(NULL, 0, (size_t[]) { 100 }, 1));
+    client = unix_connect(path);
+    unix_write(client, "CONNECT 5\n");
+    vsk_dev_dispatch(dev, 0);
+    vsk_dev_get_stats(dev, &stats);
+    g_assert_cmpuint(stats.refused[VSK_REFUSED_TX_CHAIN_SHORT], ==, 1);
+    g_assert_cmpuint(stats.packets_to_guest, ==, 1);
+    close(client);
+    fake_rings_free(rings);
+}
+
+/* --- Words and numbers ------------------------------------------------------------ */
+
+static void test_each_refusal_has_its_words(void)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+
+    for (int why = 0; why < VSK_REFUSED_NUM; why++) {
+        const char *name = vsk_refusal_name(why);
+
+        g_assert_nonnull(name);
+        g_assert_cmpuint(strlen(name), >, 5);
+        g_assert_true(g_hash_table_add(seen, (char *)name));
+    }
+    g_test_expect_message(NULL, G_LOG_LEVEL_CRITICAL, "*VSK_REFUSED_NUM*");
+    g_assert_cmpstr(vsk_refusal_name(VSK_REFUSED_NUM), ==, "unknown");
+    g_test_assert_expected_messages();
+}
+
+static void test_statistics(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int listener = vm_listen(vm, HOST_PORT, 4);
+    int fd = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+    uint32_t port;
+    int client = vm_open_from_host(vm, 22, &port);
+    VskStats stats;
+
+    vm_send(vm, GUEST_PORT, HOST_PORT, "12345");
+    unix_write(fd, "123");
+    vm_settle(vm);
+    vm_say(vm, VSK_OP_RST, GUEST_PORT, HOST_PORT);
+    stats = vm_stats(vm);
+    g_assert_cmpuint(stats.conns_opened, ==, 2);
+    g_assert_cmpuint(stats.conns, ==, 1);
+    g_assert_cmpuint(stats.bytes_from_guest, ==, 5);
+    g_assert_cmpuint(stats.bytes_to_guest, ==, 3);
+    g_assert_cmpuint(stats.packets_from_guest, ==, vm->rings->packets[0]);
+    g_assert_cmpuint(stats.packets_to_guest, ==, vm->rings->packets[1]);
+    g_assert_cmpuint(stats.packets_from_guest, ==, 4);
+    g_assert_cmpuint(stats.packets_to_guest, ==, 3);
+    g_assert_cmpuint(vm->rings->bytes[0], ==, 5);
+    g_assert_cmpuint(vm->rings->bytes[1], ==, 3);
+    close(fd);
+    close(client);
+    close(listener);
+}
+
+/* --- The driver ---------------------------------------------------------------------- */
+
+static void stop_driver(Vm *vm)
+{
+    vsk_dev_set_driver_ok(vm->dev, false, 0, vm->now_ms);
+    vm_settle(vm);
+    fake_rings_clear(vm->rings);
+    vm->rings->forbidden = true;
+}
+
+static void start_driver(Vm *vm)
+{
+    vm->rings->forbidden = false;
+    vsk_dev_set_driver_ok(vm->dev, true, 0, vm->now_ms);
+    vm_settle(vm);
+}
+
+static void test_queues_are_left_alone_without_driver(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int client;
+
+    stop_driver(vm);
+    client = vm_client(vm, 22);
+    unix_expect_last(client, "");
+    g_assert_cmpuint(vm_refused(vm, VSK_REFUSED_NOT_READY), ==, 1);
+    for (int queue = 0; queue < VSK_QUEUE_NUM; queue++) {
+        vm_kick(vm, queue);
+    }
+    vsk_dev_transport_reset(vm->dev, vm->now_ms);
+    vm_passes(vm, 100000);
+    vm->rings->forbidden = false;
+    close(client);
+}
+
+static void test_packets_of_before_the_driver_was_ready(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    VskHdr hdr = vm_hdr(vm, VSK_OP_RW, 1, 2);
+
+    stop_driver(vm);
+    vm_put(vm, &hdr, NULL, 0); /* no kick will tell of these two */
+    fake_ring_add(vm->rings, VSK_QUEUE_RX,
+                  fake_chain_new(NULL, 0, (size_t[]) { 100 }, 1));
+    start_driver(vm);
+    vm_expect(vm, VSK_OP_RST, 1, 2);
+}
+
+static void test_driver_reset_ends_flows(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int listener = vm_listen(vm, HOST_PORT, 4);
+    int fd = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+    int waiting = vm_client(vm, 22);
+    int silent = unix_connect(vm->path);
+
+    vm_settle(vm);
+    vm_send(vm, GUEST_PORT, HOST_PORT, "last");
+    stop_driver(vm);
+    unix_expect_last(fd, "last");
+    unix_expect_last(waiting, "");
+    unix_expect_nothing(silent); /* it has asked for nothing yet */
+    g_assert_cmpuint(vm_stats(vm).conns, ==, 0);
+    start_driver(vm);
+    vm_give(vm, VSK_QUEUE_RX, 8, 4096);
+    vm_expect_nothing(vm);
+    close(vm_open(vm, listener, GUEST_PORT, HOST_PORT));
+    close(fd);
+    close(waiting);
+    close(silent);
+    close(listener);
+}
+
+/* What the guest had sent reaches the host program after its reset. */
+static void test_driver_reset_drains(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int listener = vm_listen(vm, HOST_PORT, 4);
+    int fd = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+    g_autofree char *text = g_strnfill(65536, 'x');
+    g_autofree char *buf = g_malloc(65536);
+    size_t sent = 0, got = 0;
+    ssize_t n;
+
+    while (vm_stats(vm).staged < 100000) {
+        vm_send(vm, GUEST_PORT, HOST_PORT, text);
+        sent += 65536;
+        while (vm_get(vm)) {
+            vm_give(vm, VSK_QUEUE_RX, 1, 4096);
+        }
+    }
+    stop_driver(vm);
+    while ((n = unix_read(fd, buf, 65536)) > 0) {
+        got += (size_t)n;
+        vm_settle(vm);
+    }
+    g_assert_cmpint(n, ==, 0);
+    g_assert_cmpuint(got, ==, sent);
+    g_assert_cmpuint(vm_stats(vm).conns, ==, 0);
+    vm->rings->forbidden = false;
+    close(fd);
+    close(listener);
+}
+
+static void test_ready_twice_ends_nothing(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int listener = vm_listen(vm, HOST_PORT, 4);
+    int fd = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+
+    vsk_dev_set_driver_ok(vm->dev, true, 0, vm->now_ms);
+    vm_settle(vm);
+    vm_send(vm, GUEST_PORT, HOST_PORT, "alive");
+    unix_expect(fd, "alive");
+    close(fd);
+    close(listener);
+}
+
+/* --- Pause ---------------------------------------------------------------------------- */
+
+static void set_paused(Vm *vm, bool paused)
+{
+    if (!paused) {
+        vm->rings->forbidden = false;
+    }
+    vsk_dev_set_paused(vm->dev, paused, vm->now_ms);
+    vm_settle(vm);
+    vm->rings->forbidden = paused;
+}
+
+static void test_pause_leaves_queues_alone(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int listener = vm_listen(vm, HOST_PORT, 4);
+    int fd = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+    VskHdr hdr = vm_hdr(vm, VSK_OP_RW, GUEST_PORT, HOST_PORT);
+
+    set_paused(vm, true);
+    hdr.len = 6;
+    vm_put(vm, &hdr, "queued", 6);
+    unix_write(fd, "written");
+    for (int queue = 0; queue < VSK_QUEUE_NUM; queue++) {
+        vm_kick(vm, queue);
+    }
+    vm_passes(vm, 100000);
+    unix_expect_nothing(fd);
+    set_paused(vm, false);
+    unix_expect(fd, "queued");
+    vm_expect_data(vm, GUEST_PORT, HOST_PORT, "written");
+    close(fd);
+    close(listener);
+}
+
+static void test_pause_keeps_those_who_wait(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int before = vm_client(vm, 22);
+    int within, listener = vm_listen(vm, HOST_PORT, 4);
+
+    g_assert_true(vm_get(vm));
+    close(vm_open(vm, listener, GUEST_PORT, HOST_PORT));
+    vm_settle(vm);
+    vm_expect(vm, VSK_OP_SHUTDOWN, GUEST_PORT, HOST_PORT);
+    set_paused(vm, true);
+    within = vm_client(vm, 23);
+    vm_passes(vm, 1000000);
+    unix_expect_nothing(before);
+    unix_expect_nothing(within);
+    g_assert_cmpuint(vm_refused(vm, VSK_REFUSED_REQUEST_TIMEOUT), ==, 0);
+    g_assert_cmpuint(vm_refused(vm, VSK_REFUSED_CLOSE_TIMEOUT), ==, 0);
+    set_paused(vm, false);
+    unix_expect_nothing(before);
+    unix_expect_nothing(within);
+    close(before);
+    close(within);
+    close(listener);
+}
+
+static void test_pause_with_a_starved_ring(void)
+{
+    g_autoptr(Vm) vm = vm_new_bare(&(VskDevConfig) { 0 });
+    int client = vm_client(vm, 22); /* no buffer for its REQUEST */
+
+    set_paused(vm, true);
+    fake_ring_add(vm->rings, VSK_QUEUE_RX,
+                  fake_chain_new(NULL, 0, (size_t[]) { 100 }, 1));
+    vm_kick(vm, VSK_QUEUE_RX);
+    set_paused(vm, false);
+    g_assert_true(vm_get(vm));
+    g_assert_cmpint(vm->hdr.op, ==, VSK_OP_REQUEST);
+    close(client);
+}
+
+static void test_driver_comes_up_while_paused(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    VskHdr hdr = vm_hdr(vm, VSK_OP_RW, 1, 2);
+
+    stop_driver(vm);
+    set_paused(vm, true);
+    vsk_dev_set_driver_ok(vm->dev, true, 0, vm->now_ms);
+    vm_settle(vm);
+    vm->rings->forbidden = false;
+    vm_put(vm, &hdr, NULL, 0);
+    fake_ring_add(vm->rings, VSK_QUEUE_RX,
+                  fake_chain_new(NULL, 0, (size_t[]) { 100 }, 1));
+    set_paused(vm, false);
+    vm_expect(vm, VSK_OP_RST, 1, 2);
+}
+
+/* --- Transport reset -------------------------------------------------------------------- */
+
+static void transport_reset(Vm *vm)
+{
+    vsk_dev_transport_reset(vm->dev, vm->now_ms);
+    vm_settle(vm);
+}
+
+static void expect_event(Vm *vm)
+{
+    FakeChain *chain = fake_ring_take(vm->rings, VSK_QUEUE_EVENT);
+
+    g_assert_nonnull(chain);
+    g_assert_cmpuint(chain->used, ==, 4);
+    g_assert_cmpmem(chain->in[0].iov_base, 4, "\0\0\0\0", 4);
+    fake_chain_free(chain);
+}
+
+static void expect_no_event(Vm *vm)
+{
+    g_assert_null(fake_ring_take(vm->rings, VSK_QUEUE_EVENT));
+}
+
+static void expect_request(Vm *vm)
+{
+    g_assert_true(vm_get(vm));
+    g_assert_cmpint(vm->hdr.op, ==, VSK_OP_REQUEST);
+}
+
+static void test_event_ends_flows_and_keeps_listeners(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int listener = vm_listen(vm, HOST_PORT, 4);
+    int fd = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+
+    vm_give(vm, VSK_QUEUE_EVENT, 8, 4);
+    transport_reset(vm);
+    expect_event(vm);
+    expect_no_event(vm);
+    unix_expect_last(fd, "");
+    vm_give(vm, VSK_QUEUE_EVENT, 1, 4);
+    vm_expect_nothing(vm);
+    close(fd);
+    close(vm_open(vm, listener, GUEST_PORT, HOST_PORT));
+    close(listener);
+}
+
+static void test_rx_is_held_until_the_event_is_taken(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int client;
+
+    vm_give(vm, VSK_QUEUE_EVENT, 8, 4);
+    transport_reset(vm);
+    client = vm_client(vm, 22);
+    vm_say(vm, VSK_OP_RW, 1, 2); /* TX is not */
+    g_assert_cmpuint(vm_take_tx(vm), ==, 1);
+    vm_expect_nothing(vm);
+    g_assert_cmpint(vsk_dev_next_deadline(vm->dev), ==,
+                    vm->now_ms + VSK_EVENT_TIMEOUT_MS);
+    vm_give(vm, VSK_QUEUE_EVENT, 1, 4);
+    vm_expect(vm, VSK_OP_RST, 1, 2);
+    expect_request(vm);
+    close(client);
+}
+
+static void test_rx_goes_on_if_the_event_is_not_taken(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int client;
+
+    vm_give(vm, VSK_QUEUE_EVENT, 8, 4);
+    transport_reset(vm);
+    vm_passes(vm, 500);
+    client = vm_client(vm, 22);
+    vm_passes(vm, VSK_EVENT_TIMEOUT_MS - 501);
+    vm_expect_nothing(vm);
+    vm_passes(vm, 1);
+    expect_request(vm);
+    close(client);
+}
+
+static void test_rx_goes_on_without_event_buffers(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int listener = vm_listen(vm, HOST_PORT, 4);
+    int fd = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+
+    transport_reset(vm);
+    unix_expect_last(fd, "");
+    close(fd);
+    vm_say(vm, VSK_OP_REQUEST, GUEST_PORT, HOST_PORT);
+    vm_passes(vm, VSK_EVENT_TIMEOUT_MS - 1);
+    vm_expect_nothing(vm);
+    vm_passes(vm, 1);
+    vm_expect(vm, VSK_OP_RESPONSE, GUEST_PORT, HOST_PORT);
+    fd = unix_accept(listener);
+    vm_give(vm, VSK_QUEUE_EVENT, 1, 4); /* late, and still owed */
+    expect_event(vm);
+    unix_expect_last(fd, ""); /* the driver ends all its flows now */
+    close(fd);
+    close(listener);
+}
+
+static void test_short_event_buffer_is_returned(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+
+    for (size_t size = 0; size < 4; size++) {
+        fake_ring_add(vm->rings, VSK_QUEUE_EVENT,
+                      fake_chain_new(NULL, 0, &size, 1));
+    }
+    fake_ring_add(vm->rings, VSK_QUEUE_EVENT,
+                  fake_chain_new(NULL, 0, (size_t[]) { 4 }, 1));
+    transport_reset(vm);
+    g_assert_cmpuint(vm_refused(vm, VSK_REFUSED_EVENT_CHAIN_SHORT), ==, 4);
+    for (int i = 0; i < 4; i++) {
+        FakeChain *chain = fake_ring_take(vm->rings, VSK_QUEUE_EVENT);
+
+        g_assert_cmpuint(chain->used, ==, 0);
+        fake_chain_free(chain);
+    }
+    expect_event(vm);
+}
+
+static void test_new_driver_needs_no_event(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int client;
+
+    transport_reset(vm);
+    stop_driver(vm);
+    start_driver(vm);
+    vm_give(vm, VSK_QUEUE_EVENT, 1, 4);
+    expect_no_event(vm);
+    vm_give(vm, VSK_QUEUE_RX, 1, 4096);
+    client = vm_client(vm, 22);
+    expect_request(vm);
+    close(client);
+}
+
+static void test_event_waits_for_the_end_of_a_pause(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+
+    vm_give(vm, VSK_QUEUE_EVENT, 1, 4);
+    set_paused(vm, true);
+    transport_reset(vm);
+    vm_passes(vm, 10);
+    set_paused(vm, false);
+    expect_event(vm);
+}
+
+/* Held for the whole of the timeout, whatever was of it before the pause. */
+static void test_pause_does_not_use_up_the_events_time(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int client;
+
+    vm_give(vm, VSK_QUEUE_EVENT, 1, 4);
+    set_paused(vm, true);
+    transport_reset(vm);
+    vm_passes(vm, 10 * VSK_EVENT_TIMEOUT_MS);
+    set_paused(vm, false);
+    expect_event(vm);
+    client = vm_client(vm, 22);
+    vm_expect_nothing(vm);
+    vm_give(vm, VSK_QUEUE_EVENT, 1, 4);
+    expect_request(vm);
+    close(client);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+#define TEST(path, fn) g_test_add_func("/dev/" path, fn)
+    TEST("config/reserved-cids-are-refused", test_reserved_cids);
+    TEST("config/bad-values-are-refused", test_bad_values);
+    TEST("config/cid-is-owned", test_cid_is_owned);
+    TEST("config/callbacks-may-be-missing", test_callbacks_may_be_missing);
+    TEST("free/leaves-nothing", test_free_leaves_nothing);
+    TEST("many/two-in-one-process", test_two_devices_in_one_process);
+    TEST("stats/each-refusal-has-its-words",
+         test_each_refusal_has_its_words);
+    TEST("stats/count", test_statistics);
+    TEST("driver/none-and-queues-are-left-alone",
+         test_queues_are_left_alone_without_driver);
+    TEST("driver/packets-of-before-it-was-ready",
+         test_packets_of_before_the_driver_was_ready);
+    TEST("driver/reset-ends-flows", test_driver_reset_ends_flows);
+    TEST("driver/reset-drains", test_driver_reset_drains);
+    TEST("driver/ready-twice-ends-nothing", test_ready_twice_ends_nothing);
+    TEST("pause/leaves-queues-alone", test_pause_leaves_queues_alone);
+    TEST("pause/keeps-those-who-wait", test_pause_keeps_those_who_wait);
+    TEST("pause/with-a-starved-ring", test_pause_with_a_starved_ring);
+    TEST("pause/driver-comes-up-within", test_driver_comes_up_while_paused);
+    TEST("event/ends-flows-and-keeps-listeners",
+         test_event_ends_flows_and_keeps_listeners);
+    TEST("event/rx-is-held-until-it-is-taken",
+         test_rx_is_held_until_the_event_is_taken);
+    TEST("event/rx-goes-on-if-it-is-not-taken",
+         test_rx_goes_on_if_the_event_is_not_taken);
+    TEST("event/rx-goes-on-without-event-buffers",
+         test_rx_goes_on_without_event_buffers);
+    TEST("event/short-buffer-is-returned",
+         test_short_event_buffer_is_returned);
+    TEST("event/new-driver-needs-none", test_new_driver_needs_no_event);
+    TEST("event/waits-for-the-end-of-a-pause",
+         test_event_waits_for_the_end_of_a_pause);
+    TEST("event/pause-does-not-use-up-its-time",
+         test_pause_does_not_use_up_the_events_time);
+    return g_test_run();
+}
