@@ -3,6 +3,7 @@
 # What all guest tests share: where the programs are, the guest's image, and
 # the running guests and open sockets, so that nothing outlives its test.
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ class Lab:
         self.dir = tempfile.mkdtemp(prefix='vsock-guest-')
         self.vms = []
         self.kept = []
+        self.paths = []
         self.main = None
         self.n_dirs = 0
         self.last_port = 10000
@@ -57,11 +59,19 @@ class Lab:
         self.kept.append(sock)
         return sock
 
+    def remove_later(self, path):
+        """Remove the file when the case ends, if it is still there."""
+        self.paths.append(path)
+
     def end_case(self, all_vms=False):
         """Close what the case left; only the shared guest goes on."""
         for sock in self.kept:
             sock.close()
         self.kept = []
+        for path in self.paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        self.paths = []
         if all_vms and self.main:
             self.main.kill()
             self.main = None

@@ -74,9 +74,7 @@ def migrate(lab, vm):
     old_agent.call('ping')
     vm.migrate_to(path)
     vm.quit()
-    vm.start('-incoming', f'exec:cat {path}')
-    vm.agent.follow(old_agent)
-    vm.wait_running()
+    vm.restore(old_agent, '-incoming', f'exec:cat {path}')
     os.unlink(path)
 
 
@@ -210,9 +208,8 @@ def _(lab):
         vm.qmp.human('savevm one')
         vm.quit()
         scene.expect_hosts_end()
-        vm.start('-blockdev', f'driver=qcow2,node-name={NODE},'
-                 f'file.driver=file,file.filename={path}', '-loadvm', 'one')
-        vm.agent.follow(old_agent)
-        vm.wait_running()
+        vm.restore(old_agent, '-blockdev',
+                   f'driver=qcow2,node-name={NODE},file.driver=file,'
+                   f'file.filename={path}', '-loadvm', 'one')
         scene.expect_guest_ends()
         scene.expect_listeners()

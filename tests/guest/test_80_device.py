@@ -2,6 +2,7 @@
 #
 # What a user sees of the device, and other ways to run it.
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -10,7 +11,7 @@ import time
 import pattern
 from ends import expect_end, pairs
 from tap import Skip, Suite, check, contains, equal
-from vm import Vm
+from vm import HOST_CID, Vm
 
 suite = Suite(timeout_s=180)
 MB = 1000 * 1000
@@ -66,6 +67,46 @@ def _(lab):
     check(not os.path.exists(default_path(cid)), 'the socket is still there')
 
 
+@suite.case('/device/plain-one-reaches-listeners-for-all-and-for-one-guest')
+def _(lab):
+    cid = 5300 + os.getpid() % 1000
+    with Vm(lab, 'plain', cid=cid, uds_path=default_path(cid)) as vm:
+        # A port that nobody else on this machine is likely to listen on.
+        port = 3000000000 + os.getpid()
+        expect_listener(lab, vm, port, [])
+        expect_listener(lab, vm, port, ['--cid', str(cid)])
+        # With both there, the guest's own comes first.
+        with listening(lab, port, []) as for_all:
+            expect_listener(lab, vm, port, ['--cid', str(cid)])
+            equal(for_all.poll(), None, 'exit code')
+        vm.quit()
+
+
+@contextlib.contextmanager
+def listening(lab, port, args):
+    """nc-vsock on the host, listening in the run-time directory."""
+    process = subprocess.Popen([lab.nc, '-l', '-v', '--unix', *args,
+                                str(port)], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        contains(process.stderr.readline(), b'listening at')
+        yield process
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def expect_listener(lab, vm, port, args):
+    with listening(lab, port, args) as process:
+        address = vm.agent.call('connect', 1, HOST_CID, port)
+        contains(process.stderr.readline(),
+                 f'connection from {vm.cid}:{address["port"]}'.encode())
+        vm.agent.call('send', 1, 3, 1000)
+        vm.agent.call('close', 1)
+        equal(process.stdout.read(), pattern.data(3, 1000))
+        equal(process.wait(20), 0, 'exit code')
+
+
 def default_path(cid):
     if os.geteuid() == 0:
         return f'/run/vsock/{cid}.vsock'
@@ -118,9 +159,7 @@ def _(lab):
         old_agent.call('ping')
         vm.migrate_to(path)
         vm.quit()
-        vm.start('-incoming', f'exec:cat {path}')
-        vm.agent.follow(old_agent)
-        vm.wait_running()
+        vm.restore(old_agent, '-incoming', f'exec:cat {path}')
         exchange(lab, vm, MB)
 
 

@@ -204,6 +204,16 @@ class Vm:
             raise AssertionError(f'migration: {status}: {self.stderr()}')
         return status == 'completed'
 
+    def restore(self, old_agent, *more):
+        """Start QEMU with a guest that was saved, by the arguments @more.
+
+        It runs only when we listen: what it says before would be lost.
+        """
+        self.start('-S', *more)
+        self.agent.follow(old_agent)
+        self.qmp.command('cont')
+        self.wait_running()
+
     def wait_running(self, timeout_s=60):
         until(lambda: self.qmp.command('query-status')['running'],
               'the guest runs', timeout_s, 0.05)
@@ -239,6 +249,7 @@ class Vm:
             os.unlink(path)
         sock = self.lab.keep(socket.socket(socket.AF_UNIX))
         sock.bind(path)
+        self.lab.remove_later(path)
         sock.listen(backlog)
         sock.settimeout(20)
         return sock
