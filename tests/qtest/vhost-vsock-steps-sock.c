@@ -50,6 +50,7 @@ static bool do_connect(VvtRun *run, const VvtStep *step)
                                vvt_step_num(step, VVT_KEY_TYPE, SOCK_STREAM),
                                vvt_step_num(step, VVT_KEY_RAW, false));
 
+    g_hash_table_remove(run->ports, sock_id(step));
     return ret == 0 ||
            vvt_run_fail(run, "connect: %s\n", vvt_expect_name(-ret));
 }

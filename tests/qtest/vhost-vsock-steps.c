@@ -91,8 +91,14 @@ bool vvt_run_resolve(void *opaque, const VvtTerm *term, const VvtHdr *hdr,
             return true;
         }
         sock = vvt_host_find(run->host, term->sock_id);
-        *ret_value = sock ? sock->port : 0;
-        return sock && sock->port_known;
+        if (!sock || !sock->port_known) {
+            return false;
+        }
+        /* Kept, because the script may close the socket. */
+        g_hash_table_insert(run->ports, g_strdup(term->sock_id),
+                            GUINT_TO_POINTER(sock->port));
+        *ret_value = sock->port;
+        return true;
     case VVT_TERM_TX_CNT:
     case VVT_TERM_RX_CNT:
         flow = vvt_flows_get(vvt_driver_flows(run->driver),
