@@ -3,7 +3,9 @@
 # Connections for a test to end, and what each side sees when they end.
 
 from agent import GuestError
-from tap import check, equal
+from tap import check, equal, until
+
+DRIVER = 'vmw_vsock_virtio_transport'
 
 
 def expect_end(sock):
@@ -40,3 +42,16 @@ def drain(sock):
             pass
     except ConnectionResetError:
         pass
+
+
+def unload_driver(vm):
+    """Unload the guest's driver, once its last connections have ended.
+
+    A closed socket holds the driver until the device answers, or for 8 s.
+    """
+    until(lambda: vm.agent.call('run', f'rmmod {DRIVER}')['status'] == '0',
+          'the guest lets its driver go', timeout_s=4, step_s=0.1)
+
+
+def load_driver(vm):
+    vm.agent.shell(f'insmod /lib/modules/{DRIVER}.ko')

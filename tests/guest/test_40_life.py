@@ -7,12 +7,12 @@ import threading
 import time
 
 import pattern
-from ends import drain, expect_end, pairs
+from ends import (DRIVER, drain, expect_end, load_driver, pairs,
+                  unload_driver)
 from tap import Suite, check, equal
 
 suite = Suite(timeout_s=180)
 MB = 1000 * 1000
-DRIVER = 'vmw_vsock_virtio_transport'
 
 
 def expect_service(lab, vm):
@@ -73,9 +73,9 @@ def _(lab):
     vm, port = lab.guest(), lab.port()
     for _ in range(3):
         expect_service(lab, vm)
-        vm.agent.shell(f'rmmod {DRIVER}')
+        unload_driver(vm)
         equal(vm.connect(port), None, 'connection without a driver')
-        vm.agent.shell(f'insmod /lib/modules/{DRIVER}.ko')
+        load_driver(vm)
     expect_service(lab, vm)
 
 
@@ -83,7 +83,8 @@ def _(lab):
 def _(lab):
     vm, port = lab.guest(), lab.port()
     vm.agent.call('listen', 900, port, 8)
-    vm.agent.shell(f'rmmod {DRIVER}; insmod /lib/modules/{DRIVER}.ko')
+    unload_driver(vm)
+    load_driver(vm)
     vm.host_to_guest(port, 1)
 
 
@@ -91,7 +92,7 @@ def _(lab):
 def _(lab):
     vm = lab.guest()
     both = pairs(lab, vm)
-    driver = '/sys/bus/virtio/drivers/vmw_vsock_virtio_transport'
+    driver = f'/sys/bus/virtio/drivers/{DRIVER}'
     device = vm.agent.shell(f'basename {driver}/virtio*').strip()
     vm.agent.shell(f'echo {device} > {driver}/unbind')
     for _, host in both:

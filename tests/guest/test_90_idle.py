@@ -6,7 +6,7 @@ import socket
 import time
 
 import pattern
-from ends import pairs
+from ends import load_driver, pairs, unload_driver
 from tap import Suite, check, equal
 from vm import Vm
 
@@ -143,7 +143,7 @@ def _(lab):
 @suite.case('/idle/guest-without-a-driver-costs-nothing')
 def _(lab):
     vm = lab.guest()
-    vm.agent.shell('rmmod vmw_vsock_virtio_transport')
+    unload_driver(vm)
     try:
         for _ in range(4):
             equal(vm.connect(1234), None)
@@ -151,7 +151,7 @@ def _(lab):
             client.connect(vm.uds_path)
         expect_rest(vm, 'without a driver')
     finally:
-        vm.agent.shell('insmod /lib/modules/vmw_vsock_virtio_transport.ko')
+        load_driver(vm)
     for slot, host in pairs(lab, vm):
         host.sendall(pattern.data(1, 1000))
         equal(vm.agent.call('recv', slot, 1, 1000)['bad'], '-1')
