@@ -114,6 +114,12 @@ def another_release():
           ['trixie', 'trixie-security', 'trixie-updates'])
 
 
+@suite.case('/apt-sources/one-more-suite-of-the-main-archive')
+def one_more_suite():
+    text = sources({'sources.list': ONE_LINE}, 'bookworm-backports')
+    equal(pairs(text), [('http://a.test/debian/', 'bookworm-backports')])
+
+
 @suite.case('/apt-sources/no-archive-is-an-error-that-says-so')
 def none():
     equal(sources({'sources.list': '# nothing\n'}, code=1), '')
