@@ -4,7 +4,8 @@
  * What libvsock-device asks of its embedder, on QEMU's virtqueues: chains,
  * notifications, and a log of what was refused.
  *
- * Everything runs in VSockEmulator.ctx, inside a call of the library.
+ * Everything but vhost_vsock_emulator_check_rings() runs in VSockEmulator.ctx,
+ * inside a call of the library.
  */
 
 #include "qemu/osdep.h"
@@ -22,6 +23,51 @@
 /* Milliseconds between two log lines of one reason: a hostile guest gets no
  * more than VSK_REFUSED_NUM lines out of it in this time. */
 #define LOG_INTERVAL_MS 10000
+
+/* --- Rings ---------------------------------------------------------------- */
+
+static bool range_is_ram(AddressSpace *as, hwaddr addr, hwaddr size,
+                         bool is_write)
+{
+    RCU_READ_LOCK_GUARD();
+    while (size) {
+        hwaddr len = size;
+        hwaddr offset;
+        MemoryRegion *mr = address_space_translate(as, addr, &offset, &len,
+                                                   is_write,
+                                                   MEMTXATTRS_UNSPECIFIED);
+
+        if (!memory_region_is_ram(mr) || !len) {
+            return false;
+        }
+        addr += len;
+        size -= len;
+    }
+    return true;
+}
+
+bool vhost_vsock_emulator_check_rings(VSockEmulator *e)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+    AddressSpace *as = vdev->dma_as;
+
+    for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
+        if (!virtio_queue_get_desc_addr(vdev, i)) {
+            continue;
+        }
+        if (!range_is_ram(as, virtio_queue_get_desc_addr(vdev, i),
+                          virtio_queue_get_desc_size(vdev, i), false) ||
+            !range_is_ram(as, virtio_queue_get_avail_addr(vdev, i),
+                          virtio_queue_get_avail_size(vdev, i), false) ||
+            !range_is_ram(as, virtio_queue_get_used_addr(vdev, i),
+                          virtio_queue_get_used_size(vdev, i), true)) {
+            virtio_error(vdev, "vhost-vsock: CID %" PRIu64 ": virtqueue %d is "
+                         "not in guest RAM", e->vsock->guest_cid, i);
+            return false;
+        }
+    }
+    return true;
+}
 
 /* --- Chains --------------------------------------------------------------- */
 

@@ -1,31 +1,14 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The emulator backend of vhost-vsock: libvsock-device on QEMU's virtqueues and
- * event loops.
+ * The emulator backend of vhost-vsock: libvsock-device, bridging the guest's
+ * sockets to AF_UNIX sockets of the host.
  *
- * Theory of operation
- * -------------------
- * The library is not thread-safe and must not be re-entered, so it has one
- * home: the AioContext of the iothread, or without one that of the main
- * loop's device handlers, under the BQL.  Host sockets, kicks and the timer
- * only note what is due and call emulator_run(), the one place that calls the
- * library.
+ * This file is the backend as the front sees it: where the host sockets are,
+ * and start and stop.  vhost-vsock-emulator-loop.c calls the library, and
+ * vhost-vsock-emulator-queue.c is what the library calls.
  *
- * The main loop (or a vCPU in it) tells an iothread what the front wants with
- * emulator_sync(), which waits until it is done: when the virtio core resets
- * or saves a queue, the library does not touch it any more.  Between calls
- * the library holds no chain, so there is nothing else to drain, and nothing
- * to migrate.
- *
- * A guest can place a ring over the device's own registers, so that writing to
- * it resets the device in the midst of a call of the library.
- * VSockEmulator.busy notices that and puts off what was asked until the call
- * has returned.
- *
- * Time is QEMU_CLOCK_VIRTUAL: it stands still with the VM, and tests step it.
- * As loading an old snapshot sets it back, which the library must not see,
- * emulator_now() mends that.
+ * Everything runs with the BQL held, but emulator_handle_output().
  */
 
 #include "qemu/osdep.h"
@@ -33,9 +16,7 @@
 #include "qemu/error-report.h"
 #include "qemu/guest-random.h"
 #include "standard-headers/linux/virtio_vsock.h"
-#include "block/aio-wait.h"
 #include "hw/virtio/virtio-bus.h"
-#include "trace.h"
 #include "vsock-path.h"
 #include "vhost-vsock-emulator.h"
 #include <sys/resource.h>
@@ -52,205 +33,10 @@
 #define bql_unlock qemu_mutex_unlock_iothread
 #endif
 
-#if !QEMU_AT_LEAST(8, 1)
-#define aio_set_fd_handler(ctx, fd, ...) \
-    (aio_set_fd_handler)(ctx, fd, false, __VA_ARGS__)
-#endif
-
 /* Flows at once, if the process may open twice as many descriptors. */
 #define MAX_FLOWS 16384
 
-/* --- In the home context -------------------------------------------------- */
-
-/* The library's clock: milliseconds that never go back. */
-static int64_t emulator_now(VSockEmulator *e)
-{
-    int64_t now_ms = qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL) + e->clock_ms;
-
-    if (now_ms < e->last_ms) {
-        e->clock_ms += e->last_ms - now_ms;
-        now_ms = e->last_ms;
-    }
-    e->last_ms = now_ms;
-    return now_ms;
-}
-
-static void emulator_arm_timer(VSockEmulator *e)
-{
-    int64_t deadline_ms = vsk_dev_next_deadline(e->dev);
-
-    if (deadline_ms < 0) {
-        timer_del(e->timer);
-    } else if (deadline_ms <= emulator_now(e)) {
-        /* At once, but after everything else that is ready to run. */
-        timer_del(e->timer);
-        qemu_bh_schedule(e->bh);
-    } else {
-        timer_mod(e->timer, deadline_ms - e->clock_ms);
-    }
-}
-
-/*
- * Make what the library was told equal to what is wanted.  When the queues
- * become usable, look into all of them: notifications may have come while
- * nobody listened.
- */
-static void emulator_tell_state(VSockEmulator *e)
-{
-    if (!e->wanted.running && !e->told_paused) {
-        vsk_dev_set_paused(e->dev, true, emulator_now(e));
-        e->told_paused = true;
-    }
-    if (e->told_driver_ok && (e->wanted.driver_left || !e->wanted.driver_ok)) {
-        vsk_dev_set_driver_ok(e->dev, false, 0, emulator_now(e));
-        e->told_driver_ok = false;
-    }
-    e->wanted.driver_left = false;
-    if (e->wanted.driver_ok && !e->told_driver_ok) {
-        vsk_dev_set_driver_ok(e->dev, true, e->wanted.features,
-                              emulator_now(e));
-        e->told_driver_ok = true;
-        e->kicks_due = MAKE_64BIT_MASK(0, VSK_QUEUE_NUM);
-    }
-    if (e->wanted.transport_reset && e->told_driver_ok) {
-        vsk_dev_transport_reset(e->dev, emulator_now(e));
-        e->wanted.transport_reset = false;
-    }
-    if (e->wanted.running && e->told_paused) {
-        vsk_dev_set_paused(e->dev, false, emulator_now(e));
-        e->told_paused = false;
-        e->kicks_due = MAKE_64BIT_MASK(0, VSK_QUEUE_NUM);
-    }
-}
-
-/* Do what is due.  The only place that calls into a live library. */
-static void emulator_run(VSockEmulator *e)
-{
-    unsigned int kicks;
-
-    if (!e->dev) {
-        return;
-    }
-    if (e->busy) {
-        qemu_bh_schedule(e->bh);
-        return;
-    }
-    e->busy = true;
-
-    if (e->state_due) {
-        e->state_due = false;
-        emulator_tell_state(e);
-    }
-    kicks = e->kicks_due;
-    e->kicks_due = 0;
-    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
-        if (kicks & (1u << i)) {
-            vsk_dev_kick(e->dev, i, emulator_now(e));
-        }
-    }
-    if (e->dispatch_due) {
-        e->dispatch_due = false;
-        vsk_dev_dispatch(e->dev, emulator_now(e));
-    }
-
-    e->busy = false;
-    emulator_arm_timer(e);
-}
-
-static void emulator_dispatch(void *opaque)
-{
-    VSockEmulator *e = opaque;
-
-    e->dispatch_due = true;
-    emulator_run(e);
-}
-
-static void emulator_sync_home(void *opaque)
-{
-    VSockEmulator *e = opaque;
-
-    e->state_due = true;
-    emulator_run(e);
-}
-
-static void emulator_attach_home(void *opaque)
-{
-    VSockEmulator *e = opaque;
-
-    /*
-     * Without polling: with the RX ring full the library leaves TX chains
-     * where they are, and polling would burn a CPU on seeing them.
-     */
-    for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
-        virtio_queue_aio_attach_host_notifier_no_poll(e->vsock->vqs[i],
-                                                      e->ctx);
-    }
-    emulator_sync_home(e);
-}
-
-static void emulator_detach_home(void *opaque)
-{
-    VSockEmulator *e = opaque;
-
-    emulator_sync_home(e);
-    for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
-        virtio_queue_aio_detach_host_notifier(e->vsock->vqs[i], e->ctx);
-    }
-}
-
-static void emulator_open_home(void *opaque)
-{
-    VSockEmulator *e = opaque;
-
-    e->bh = aio_bh_new(e->ctx, emulator_dispatch, e);
-    aio_set_fd_handler(e->ctx, vsk_dev_get_fd(e->dev), emulator_dispatch,
-                       NULL, NULL, NULL, e);
-    emulator_dispatch(e);
-}
-
-static void emulator_close_home(void *opaque)
-{
-    VSockEmulator *e = opaque;
-
-    if (!e->dev) {
-        return;
-    }
-    aio_set_fd_handler(e->ctx, vsk_dev_get_fd(e->dev), NULL, NULL, NULL,
-                       NULL, NULL);
-    qemu_bh_delete(e->bh);
-    e->bh = NULL;
-    vsk_dev_free(e->dev);
-    e->dev = NULL;
-}
-
-/* --- From the main loop and vCPUs, with the BQL --------------------------- */
-
-/* Run @fn in the home context and wait for it. */
-static void emulator_call_home(VSockEmulator *e, QEMUBHFunc *fn)
-{
-    if (!e->iothread || qemu_get_current_aio_context() == e->ctx) {
-        fn(e);
-        return;
-    }
-#if !QEMU_AT_LEAST(9, 0)
-    aio_context_acquire(e->ctx);
-#endif
-    aio_wait_bh_oneshot(e->ctx, fn, e);
-#if !QEMU_AT_LEAST(9, 0)
-    aio_context_release(e->ctx);
-#endif
-}
-
-static void emulator_timer(void *opaque)
-{
-    VSockEmulator *e = opaque;
-
-    if (!e->iothread) {
-        emulator_dispatch(e);
-    } else if (e->bh) {
-        qemu_bh_schedule(e->bh);
-    }
-}
+/* --- Start and stop ------------------------------------------------------- */
 
 static int emulator_set_status(VHostVSock *s, uint8_t status)
 {
@@ -259,6 +45,9 @@ static int emulator_set_status(VHostVSock *s, uint8_t status)
     bool driver_ok = status & VIRTIO_CONFIG_S_DRIVER_OK;
     bool running = vdev->vm_running && (!e->iothread || e->attached);
 
+    if (driver_ok && running && !vhost_vsock_emulator_check_rings(e)) {
+        driver_ok = false;
+    }
     if (driver_ok == e->wanted.driver_ok && running == e->wanted.running) {
         return 0;
     }
@@ -269,7 +58,7 @@ static int emulator_set_status(VHostVSock *s, uint8_t status)
     e->wanted.driver_ok = driver_ok;
     e->wanted.running = running;
     e->wanted.features = vdev->guest_features;
-    emulator_call_home(e, emulator_sync_home);
+    vhost_vsock_loop_sync(e);
     return 0;
 }
 
@@ -282,11 +71,9 @@ static void emulator_handle_output(VHostVSock *s, unsigned int queue)
      * the queues are attached, and when it cleans up after they were
      * detached.  Attaching them looks into all queues.
      */
-    if (e->iothread && qemu_get_current_aio_context() != e->ctx) {
-        return;
+    if (vhost_vsock_loop_is_home(e)) {
+        vhost_vsock_loop_kick(e, queue);
     }
-    e->kicks_due |= 1u << queue;
-    emulator_run(e);
 }
 
 static void emulator_post_load(VHostVSock *s)
@@ -295,6 +82,16 @@ static void emulator_post_load(VHostVSock *s)
 
     /* Told when the VM starts: then the queues can be used. */
     e->wanted.transport_reset = true;
+}
+
+/* The driver may set up a queue late. */
+static void emulator_queue_enable(VHostVSock *s)
+{
+    VSockEmulator *e = s->impl;
+
+    if (e->wanted.driver_ok && e->wanted.running) {
+        vhost_vsock_emulator_check_rings(e);
+    }
 }
 
 static uint64_t emulator_get_features(VHostVSock *s, uint64_t features,
@@ -349,6 +146,9 @@ static int emulator_start_iothread(VHostVSock *s)
     VirtioBusClass *bus = VIRTIO_BUS_GET_CLASS(qbus);
     int ret;
 
+    if (!vhost_vsock_emulator_check_rings(e)) {
+        return -EFAULT;
+    }
     ret = bus->set_guest_notifiers(qbus->parent, VHOST_VSOCK_VQ_NUM, true);
     if (ret < 0) {
         virtio_error(vdev, "vhost-vsock: cannot set guest notifiers for the "
@@ -364,7 +164,7 @@ static int emulator_start_iothread(VHostVSock *s)
     }
     e->attached = true;
     e->wanted.running = vdev->vm_running;
-    emulator_call_home(e, emulator_attach_home);
+    vhost_vsock_loop_attach(e);
     return 0;
 }
 
@@ -376,7 +176,7 @@ static void emulator_stop_iothread(VHostVSock *s)
 
     e->attached = false;
     e->wanted.running = false;
-    emulator_call_home(e, emulator_detach_home);
+    vhost_vsock_loop_detach(e);
     release_host_notifiers(VIRTIO_BUS(qbus), VHOST_VSOCK_VQ_NUM);
     bus->set_guest_notifiers(qbus->parent, VHOST_VSOCK_VQ_NUM, false);
 }
@@ -389,14 +189,13 @@ static void emulator_exit(Notifier *notifier, void *data)
     VSockEmulator *e = container_of(notifier, VSockEmulator, exit);
     bool lock = !bql_locked();
 
-    if (e->iothread && qemu_get_current_aio_context() == e->ctx) {
+    if (e->iothread && vhost_vsock_loop_is_home(e)) {
         return;
     }
     if (lock) {
         bql_lock();
     }
-    timer_del(e->timer);
-    emulator_call_home(e, emulator_close_home);
+    vhost_vsock_loop_stop(e);
     if (lock) {
         bql_unlock();
     }
@@ -407,8 +206,7 @@ static void emulator_fini(VHostVSock *s)
     VSockEmulator *e = s->impl;
 
     qemu_remove_exit_notifier(&e->exit);
-    emulator_call_home(e, emulator_close_home);
-    timer_free(e->timer);
+    vhost_vsock_loop_stop(e);
     g_free(e);
     s->impl = NULL;
 }
@@ -419,6 +217,7 @@ static const VHostVSockOps emulator_backend = {
     .get_features = emulator_get_features,
     .set_status = emulator_set_status,
     .handle_output = emulator_handle_output,
+    .queue_enable = emulator_queue_enable,
     .post_load = emulator_post_load,
 };
 
@@ -428,6 +227,7 @@ static const VHostVSockOps emulator_iothread_backend = {
     .get_features = emulator_get_features,
     .set_status = emulator_set_status,
     .handle_output = emulator_handle_output,
+    .queue_enable = emulator_queue_enable,
     .post_load = emulator_post_load,
     .start_ioeventfd = emulator_start_iothread,
     .stop_ioeventfd = emulator_stop_iothread,
@@ -559,16 +359,12 @@ bool vhost_vsock_emulator_init(VHostVSock *s, const char *why, Error **errp)
         g_free(e);
         return false;
     }
-    e->ctx = e->iothread ? iothread_get_aio_context(e->iothread) :
-                           iohandler_get_aio_context();
-    e->timer = timer_new_ms(QEMU_CLOCK_VIRTUAL, emulator_timer, e);
+    vhost_vsock_loop_start(e);
     e->exit.notify = emulator_exit;
     qemu_add_exit_notifier(&e->exit);
     s->impl = e;
     s->ops = e->iothread ? &emulator_iothread_backend : &emulator_backend;
 
-    e->wanted.running = false;
-    emulator_call_home(e, emulator_open_home);
     info_report("vhost-vsock: emulator for CID %" PRIu64 ": %s, host sockets "
                 "at %s", s->guest_cid, why, path);
     return true;

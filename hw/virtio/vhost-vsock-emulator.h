@@ -49,7 +49,7 @@ typedef struct VSockEmulator {
     QEMUBH *bh;
     bool busy;         /* inside the library */
 
-    /* Work for the next call of emulator_run(). */
+    /* Work for the next call of the library. */
     bool state_due;    /* tell the library what is @wanted */
     bool dispatch_due;
     unsigned int kicks_due; /* a bit for each queue */
@@ -66,6 +66,37 @@ typedef struct VSockEmulator {
     VSockRefusalLog refusals[VSK_REFUSED_NUM];
 } VSockEmulator;
 
+/* --- vhost-vsock-emulator-loop.c ------------------------------------------ */
+
+/*
+ * Begin to serve VSockEmulator.dev, which it owns from now on; end that and
+ * free it.  These and the next three: with the BQL held.
+ */
+void vhost_vsock_loop_start(VSockEmulator *e);
+void vhost_vsock_loop_stop(VSockEmulator *e);
+
+/* Do what is wanted, and return when it is done. */
+void vhost_vsock_loop_sync(VSockEmulator *e);
+
+/* The same; the iothread takes the queues' notifications, or takes them no
+ * more. */
+void vhost_vsock_loop_attach(VSockEmulator *e);
+void vhost_vsock_loop_detach(VSockEmulator *e);
+
+/* Whether the caller is where the library runs. */
+bool vhost_vsock_loop_is_home(const VSockEmulator *e);
+
+/* The driver notified @queue.  To be called at home. */
+void vhost_vsock_loop_kick(VSockEmulator *e, unsigned int queue);
+
+/* --- vhost-vsock-emulator-queue.c ----------------------------------------- */
+
 extern const VskDevOps vhost_vsock_emulator_queue_ops;
+
+/*
+ * Whether all rings that the driver set up are in RAM.  If not, the device is
+ * broken until the driver resets it.  With the BQL held.
+ */
+bool vhost_vsock_emulator_check_rings(VSockEmulator *e);
 
 #endif /* HW_VIRTIO_VHOST_VSOCK_EMULATOR_H */

@@ -73,6 +73,9 @@ typedef struct VHostVSockOps {
      */
     void (*handle_output)(VHostVSock *s, unsigned int queue);
 
+    /* Optional: the driver set up a queue, perhaps after the start. */
+    void (*queue_enable)(VHostVSock *s);
+
     /* The VM's state was loaded; its open connections are gone. */
     void (*post_load)(VHostVSock *s);
 

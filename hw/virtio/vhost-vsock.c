@@ -314,6 +314,15 @@ static void vhost_vsock_stop_ioeventfd(VirtIODevice *vdev)
     }
 }
 
+static void vhost_vsock_queue_enable(VirtIODevice *vdev, uint32_t queue)
+{
+    VHostVSock *s = VHOST_VSOCK(vdev);
+
+    if (s->ops->queue_enable) {
+        s->ops->queue_enable(s);
+    }
+}
+
 static struct vhost_dev *vhost_vsock_get_vhost(VirtIODevice *vdev)
 {
     VHostVSock *s = VHOST_VSOCK(vdev);
@@ -364,6 +373,7 @@ static void vhost_vsock_class_init(ObjectClass *klass, VSockClassData *data)
     vdc->get_features = vhost_vsock_get_features;
     vdc->get_config = vhost_vsock_get_config;
     vdc->set_status = vhost_vsock_set_status;
+    vdc->queue_enable = vhost_vsock_queue_enable;
     vdc->start_ioeventfd = vhost_vsock_start_ioeventfd;
     vdc->stop_ioeventfd = vhost_vsock_stop_ioeventfd;
     vdc->get_vhost = vhost_vsock_get_vhost;
