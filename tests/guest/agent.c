@@ -298,6 +298,17 @@ static void run_shut(Job *job)
     report(job, err, "how=%s", how);
 }
 
+/* buffer SLOT BYTES: how much the guest holds for the program */
+static void run_buffer(Job *job)
+{
+    uint64_t size = number(job, 1);
+    int err = setsockopt(*slot(job, 0), AF_VSOCK,
+                         SO_VM_SOCKETS_BUFFER_SIZE, &size, sizeof(size)) < 0
+              ? errno : 0;
+
+    report(job, err, "size=%" PRIu64, size);
+}
+
 /* close SLOT [LAST]: one, or a range */
 static void run_close(Job *job)
 {
@@ -359,6 +370,7 @@ static const Verb verbs[] = {
     { "recv", 3, run_recv },
     { "echo", 1, run_echo },
     { "shut", 2, run_shut },
+    { "buffer", 2, run_buffer },
     { "close", 1, run_close },
     { "run", 0, run_run },
     { "reboot", 0, run_reboot },

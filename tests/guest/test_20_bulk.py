@@ -147,3 +147,37 @@ def _(lab):
     host.shutdown(1)
     equal(pending.wait()['count'], '200')
     equal(host.recv(1), b'')
+
+
+@suite.case('/bulk/guest-with-a-small-buffer-neither-stalls-nor-loses')
+def _(lab):
+    vm, port = lab.guest(), lab.port()
+    listener = vm.listen(port)
+    for slot, size in enumerate((1000, 8192, 65536)):
+        host = vm.guest_to_host(port, slot, listener)
+        vm.agent.call('buffer', slot, size)
+        got = vm.agent.start('recv', slot, 13, MB)
+        pattern.send(host, 13, MB)
+        equal(got.wait()['bad'], '-1')
+        sent = vm.agent.start('send', slot, 14, MB)
+        pattern.receive(host, 14, MB)
+        sent.wait()
+
+
+@suite.case('/bulk/guest-that-shrinks-its-buffer-in-mid-transfer-loses-nothing')
+def _(lab):
+    vm, port = lab.guest(), lab.port()
+    host = vm.guest_to_host(port, 1, vm.listen(port))
+    writer = threading.Thread(target=pattern.send, args=(host, 15, 4 * MB),
+                              daemon=True)
+    writer.start()
+    time.sleep(0.3)  # the window is full: the guest does not read yet
+    vm.agent.call('buffer', 1, 16384)
+    got = vm.agent.start('recv', 1, 15, 4 * MB)
+    fields = got.wait()
+    equal((fields['count'], fields['bad']), (str(4 * MB), '-1'))
+    vm.agent.call('buffer', 1, 262144)
+    writer.join(20)
+    sent = vm.agent.start('send', 1, 16, 4 * MB)
+    pattern.receive(host, 16, 4 * MB)
+    sent.wait()
