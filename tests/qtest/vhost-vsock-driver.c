@@ -377,7 +377,9 @@ bool vvt_driver_send(VvtDriver *driver, const VvtTx *tx, GString *ret_why)
         return false;
     }
     vvt_hdr_encode(&tx->hdr, bytes);
-    memcpy(bytes + VVT_HDR_SIZE, tx->payload, tx->payload_len);
+    if (tx->payload_len > 0) {
+        memcpy(bytes + VVT_HDR_SIZE, tx->payload, tx->payload_len);
+    }
     chain = vvt_chain_new(driver->ring[TX], (uint32_t *)layout->data,
                           layout->len, false);
     chain->indirect = tx->indirect;
