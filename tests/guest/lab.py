@@ -95,6 +95,9 @@ class Lab:
 
     def make_image(self):
         """Build the agent and the guest's kernel and initramfs."""
+        for program in self.qemu, self.nc:
+            if not os.access(program, os.X_OK):
+                bail_out(f'{program} is not there; build it first')
         os.makedirs(self.image_dir, exist_ok=True)
         agent = os.path.join(self.image_dir, 'agent')
         sources = [os.path.join(HERE, name)
@@ -124,6 +127,11 @@ def run(argv, **kwargs):
                             text=True, errors='replace', **kwargs)
     if result.returncode:
         Suite.comment(result.stdout)
-        print(f'Bail out! {os.path.basename(argv[0])} exited with '
-              f'{result.returncode}', flush=True)
-        raise SystemExit(1)
+        bail_out(f'{os.path.basename(argv[0])} exited with '
+                 f'{result.returncode}')
+
+
+def bail_out(why):
+    """No case can run."""
+    print('Bail out! ' + why, flush=True)
+    raise SystemExit(1)
