@@ -19,6 +19,7 @@ HostFixture *host_fixture_new(void)
     h->path = temp_dir_file(h->dir, "3.vsock");
     h->shared = temp_dir_file(h->dir, "2.vsock");
     h->now_ms = 1000;
+    h->unique = unique_seed();
     h->host = vsk_host_new(h->path, h->shared, HOST_LINE_TIMEOUT_MS, &err);
     g_assert_no_error(err);
     return h;

@@ -19,6 +19,7 @@ typedef struct HostFixture {
     char *shared;
     VskHost *host;
     int64_t now_ms;
+    uint64_t unique;
 } HostFixture;
 
 HostFixture *host_fixture_new(void);

@@ -30,7 +30,7 @@ MuxFixture *mux_fixture_new(const VskDevConfig *config)
         .request_timeout_ms = 2000,
         .close_timeout_ms = 8000,
         .line_timeout_ms = 5000,
-        .seed = 42,
+        .seed = unique_seed(),
     };
     MuxFixture *m = g_new0(MuxFixture, 1);
     g_autoptr(GError) err = NULL;

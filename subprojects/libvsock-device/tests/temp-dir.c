@@ -85,6 +85,13 @@ bool file_exists(const char *path)
     return lstat(path, &st) == 0;
 }
 
+uint64_t unique_seed(void)
+{
+    static uint32_t calls;
+
+    return (uint64_t)getpid() << 32 | calls++ << 20;
+}
+
 unsigned int open_fds(void)
 {
     g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);

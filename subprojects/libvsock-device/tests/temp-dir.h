@@ -9,6 +9,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 typedef struct TempDir {
@@ -33,6 +34,10 @@ char *temp_dir_list(const TempDir *dir);
 mode_t file_mode(const char *path);
 
 bool file_exists(const char *path);
+
+/* Unlike that of any other call or process of now: abstract socket names are
+ * seen by all tests that run at the same time. */
+uint64_t unique_seed(void);
 
 /* Descriptors this process has open. */
 unsigned int open_fds(void);

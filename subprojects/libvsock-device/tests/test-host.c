@@ -459,7 +459,7 @@ static void test_no_descriptor_for_epoll(void)
 static int connect_to_port(HostFixture *h, uint32_t port)
 {
     VskRefusal why = VSK_REFUSED_NUM;
-    int fd = vsk_host_connect(h->host, 3, 1024, port, 77, &why);
+    int fd = vsk_host_connect(h->host, 3, 1024, port, h->unique, &why);
 
     g_assert_cmpint(fd, >=, 0);
     g_assert_cmpint(why, ==, VSK_REFUSED_NUM);
@@ -473,8 +473,8 @@ static void expect_no_connect(HostFixture *h, uint32_t port, VskRefusal why)
     VskRefusal got = VSK_REFUSED_NUM;
     unsigned int before = open_fds();
 
-    g_assert_cmpint(vsk_host_connect(h->host, 3, 1024, port, 77, &got), ==,
-                    -1);
+    g_assert_cmpint(vsk_host_connect(h->host, 3, 1024, port, h->unique, &got),
+                    ==, -1);
     g_assert_cmpint(got, ==, why);
     g_assert_cmpuint(open_fds(), ==, before);
 }
@@ -515,7 +515,7 @@ static void test_name_that_is_taken_does_no_harm(void)
     g_autoptr(HostFixture) h = host_fixture_new();
     int listener = host_listens(h, 80, 2);
     int a = connect_to_port(h, 80);
-    int b = connect_to_port(h, 80); /* same @unique: cannot be bound */
+    int b = connect_to_port(h, 80); /* same name: cannot be bound */
 
     close(a);
     close(b);

@@ -30,7 +30,7 @@ Vm *vm_new_bare(const VskDevConfig *config)
     full.guest_cid = VM_CID;
     full.uds_path = vm->path;
     full.shared_path = vm->shared;
-    full.seed = 42;
+    full.seed = unique_seed();
     vm->dev = vsk_dev_new(&full, &fake_ring_ops, vm->rings, &err);
     g_assert_no_error(err);
     vsk_dev_set_driver_ok(vm->dev, true, 0, vm->now_ms);
