@@ -17,6 +17,9 @@ from tap import Skip, Suite, check  # noqa: E402
 NO_SPDX = re.compile(r'^(COPYING|LICENSES/.*|.*/LICENSE|\.gitignore|'
                      r'.*\.(json|patch|rst|png|svg|pcapng|bin|in)|'
                      r'patches/.*/series|\.mailmap)$')
+# Sources whose lines QEMU's own meson.build has already; a qtest program has
+# none for the source of its own name.
+QEMU_BUILDS = ('hw/virtio/vhost-vsock-pci.c', 'tests/qtest/vhost-vsock-test.c')
 BSD = 'subprojects/libvsock-device/'
 LONGEST = 800
 TEXT_WIDTH = 80
@@ -178,6 +181,21 @@ def patch_headers():
         if os.path.basename(name) not in series or \
                 not re.match(r'Description: \S.*\n \S', head):
             wrong.append(name)
+    offences(wrong)
+
+
+@suite.case('/tree/every-source-is-built-by-every-patch-set')
+def built():
+    wrong = []
+    for patches in sorted(os.listdir(os.path.join(TOP, 'patches'))):
+        folder = 'patches/' + patches
+        text = ''.join(text_of(n) for n in checkout()
+                       if n.startswith(folder + '/'))
+        for name in checkout():
+            if re.match(r'(hw|tests/qtest)/.*\.c$', name) and \
+                    name not in QEMU_BUILDS and \
+                    "'%s'" % os.path.basename(name) not in text:
+                wrong.append('%s is not in %s' % (name, folder))
     offences(wrong)
 
 
