@@ -55,6 +55,7 @@ struct VskDev {
     bool rx_starved;   /* until the driver gives buffers */
     EventState event;
     int64_t event_at_ms; /* when RX is held no longer */
+    unsigned int event_left; /* chains in the queue when it was sent */
     VskStats stats;
     Batch batch;
     VskChain rx_chains[VSK_TURN_CHAINS];
@@ -387,6 +388,26 @@ static void fill_rx(VskDev *dev, int64_t now_ms)
 
 /* --- Events -------------------------------------------------------------- */
 
+/*
+ * Chains in the event queue, VSK_TURN_CHAINS at the most.  A notification alone
+ * does not say that the driver took an event: embedders look into all queues
+ * when a VM starts.
+ */
+static unsigned int count_events(VskDev *dev)
+{
+    unsigned int count, n = 0;
+
+    while (n < VSK_TURN_CHAINS &&
+           dev->ops->pop(dev->opaque, VSK_QUEUE_EVENT, &dev->rx_chains[n])) {
+        n++;
+    }
+    count = n;
+    while (n) {
+        dev->ops->unpop(dev->opaque, VSK_QUEUE_EVENT, &dev->rx_chains[--n]);
+    }
+    return count;
+}
+
 static void send_event(VskDev *dev, int64_t now_ms)
 {
     uint32_t id = GUINT32_TO_LE(VSK_EVENT_TRANSPORT_RESET);
@@ -410,10 +431,13 @@ static void send_event(VskDev *dev, int64_t now_ms)
             /* The driver ends all its flows now, also those since the reset. */
             vsk_mux_reset(dev->mux, now_ms);
             dev->event = EVENT_SENT;
+            dev->event_left = count_events(dev);
             dev->event_at_ms = now_ms + VSK_EVENT_TIMEOUT_MS;
-            return;
+            break;
         }
     }
+    /* The next chain is news, be it for the event or from it. */
+    dev->ops->set_notification(dev->opaque, VSK_QUEUE_EVENT, true);
 }
 
 static void expire_event(VskDev *dev, int64_t now_ms)
@@ -457,8 +481,12 @@ void vsk_dev_dispatch(VskDev *dev, int64_t now_ms)
 
 void vsk_dev_kick(VskDev *dev, VskQueue queue, int64_t now_ms)
 {
-    if (queue == VSK_QUEUE_EVENT && dev->event == EVENT_SENT) {
-        dev->event = EVENT_NONE; /* the driver took it */
+    if (queue == VSK_QUEUE_EVENT && dev->event == EVENT_SENT &&
+        dev->driver_ok && !dev->paused &&
+        (count_events(dev) > dev->event_left ||
+         dev->event_left == VSK_TURN_CHAINS)) {
+        /* The driver gave the buffer back, or there are too many to tell. */
+        dev->event = EVENT_NONE;
     }
     if (queue == VSK_QUEUE_RX && dev->rx_starved) {
         expect_rx(dev);

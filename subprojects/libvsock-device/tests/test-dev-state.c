@@ -469,6 +469,22 @@ static void test_rx_is_held_until_the_event_is_taken(void)
     close(client);
 }
 
+static void test_notification_alone_does_not_take_the_event(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int client;
+
+    vm_give(vm, VSK_QUEUE_EVENT, 8, 4);
+    transport_reset(vm);
+    client = vm_client(vm, 22);
+    vsk_dev_kick(vm->dev, VSK_QUEUE_EVENT, vm->now_ms);
+    vm_settle(vm);
+    vm_expect_nothing(vm);
+    vm_give(vm, VSK_QUEUE_EVENT, 1, 4);
+    expect_request(vm);
+    close(client);
+}
+
 static void test_rx_goes_on_if_the_event_is_not_taken(void)
 {
     g_autoptr(Vm) vm = vm_new();
@@ -603,6 +619,8 @@ int main(int argc, char **argv)
          test_event_ends_flows_and_keeps_listeners);
     TEST("event/rx-is-held-until-it-is-taken",
          test_rx_is_held_until_the_event_is_taken);
+    TEST("event/notification-alone-does-not-take-it",
+         test_notification_alone_does_not_take_the_event);
     TEST("event/rx-goes-on-if-it-is-not-taken",
          test_rx_goes_on_if_the_event_is_not_taken);
     TEST("event/rx-goes-on-without-event-buffers",
