@@ -72,33 +72,50 @@ static void loop_arm_timer(VSockEmulator *e)
     }
 }
 
+/* Take over what the front wants, while it waits. */
+static void loop_take_orders(VSockEmulator *e)
+{
+    VSockWish missed = e->orders;
+
+    e->orders = e->wanted;
+    if (e->orders_due) {
+        /* The last ones were not carried out: see VSockEmulator.busy. */
+        e->orders.driver_left |= missed.driver_left;
+        e->orders.transport_reset |= missed.transport_reset &&
+                                     !e->wanted.driver_left;
+    }
+    e->wanted.driver_left = false;
+    e->wanted.transport_reset = false;
+    e->orders_due = true;
+}
+
 /*
- * Make what the library was told equal to what is wanted.  When the queues
+ * Make what the library was told equal to the orders.  When the queues
  * become usable, look into all of them: notifications may have come while
  * nobody listened.
  */
-static void loop_tell_state(VSockEmulator *e)
+static void loop_carry_out_orders(VSockEmulator *e)
 {
-    if (!e->wanted.running && !e->told_paused) {
+    const VSockWish *orders = &e->orders;
+
+    e->orders_due = false;
+    if (!orders->running && !e->told_paused) {
         vsk_dev_set_paused(e->dev, true, loop_now(e));
         e->told_paused = true;
     }
-    if (e->told_driver_ok && (e->wanted.driver_left || !e->wanted.driver_ok)) {
+    if (e->told_driver_ok && (orders->driver_left || !orders->driver_ok)) {
         vsk_dev_set_driver_ok(e->dev, false, 0, loop_now(e));
         e->told_driver_ok = false;
     }
-    e->wanted.driver_left = false;
-    if (e->wanted.driver_ok && !e->told_driver_ok) {
-        vsk_dev_set_driver_ok(e->dev, true, e->wanted.features,
-                              loop_now(e));
+    if (orders->driver_ok && !e->told_driver_ok) {
+        vsk_dev_set_driver_ok(e->dev, true, orders->features, loop_now(e));
         e->told_driver_ok = true;
         e->kicks_due = MAKE_64BIT_MASK(0, VSK_QUEUE_NUM);
     }
-    if (e->wanted.transport_reset && e->told_driver_ok) {
+    if (orders->driver_ok && orders->transport_reset) {
         vsk_dev_transport_reset(e->dev, loop_now(e));
-        e->wanted.transport_reset = false;
     }
-    if (e->wanted.running && e->told_paused) {
+    if (orders->running && e->told_paused) {
         vsk_dev_set_paused(e->dev, false, loop_now(e));
         e->told_paused = false;
         e->kicks_due = MAKE_64BIT_MASK(0, VSK_QUEUE_NUM);
@@ -119,9 +136,8 @@ static void loop_run(VSockEmulator *e)
     }
     e->busy = true;
 
-    if (e->state_due) {
-        e->state_due = false;
-        loop_tell_state(e);
+    if (e->orders_due) {
+        loop_carry_out_orders(e);
     }
     kicks = e->kicks_due;
     e->kicks_due = 0;
@@ -151,7 +167,7 @@ static void loop_sync_home(void *opaque)
 {
     VSockEmulator *e = opaque;
 
-    e->state_due = true;
+    loop_take_orders(e);
     loop_run(e);
 }
 
@@ -167,7 +183,7 @@ static void loop_attach_home(void *opaque)
         virtio_queue_aio_attach_host_notifier_no_poll(e->vsock->vqs[i],
                                                       e->ctx);
     }
-    e->state_due = true;
+    loop_take_orders(e);
     qemu_bh_schedule(e->bh); /* not now: see above */
 }
 

@@ -20,6 +20,17 @@ typedef struct VSockRefusalLog {
     unsigned int unsaid;  /* refusals since the last line */
 } VSockRefusalLog;
 
+/* A state the library should be in. */
+typedef struct VSockWish {
+    bool driver_ok;
+    uint64_t features;    /* if driver_ok */
+    bool running;         /* the VM runs, and the queues are attached */
+
+    /* What happened on the way there; false again once the library knows. */
+    bool driver_left;     /* driver_ok was false meanwhile */
+    bool transport_reset;
+} VSockWish;
+
 typedef struct VSockEmulator {
     VHostVSock *vsock;
 
@@ -32,17 +43,7 @@ typedef struct VSockEmulator {
     QEMUTimer *timer;  /* the library's deadline; fires in the main loop */
     Notifier exit;
 
-    /*
-     * What the front wants, written under the BQL while @ctx waits, or
-     * from @ctx itself.
-     */
-    struct {
-        bool driver_ok;
-        bool running;          /* the VM runs, and the queues are attached */
-        bool driver_left;      /* driver_ok was false meanwhile */
-        bool transport_reset;
-        uint64_t features;
-    } wanted;
+    VSockWish wanted;  /* what the front wants; with the BQL only */
     bool attached;     /* the host notifiers are the iothread's */
 
     VskDev *dev;
@@ -50,7 +51,8 @@ typedef struct VSockEmulator {
     bool busy;         /* inside the library */
 
     /* Work for the next call of the library. */
-    bool state_due;    /* tell the library what is @wanted */
+    VSockWish orders;  /* @wanted, as it was at the last sync */
+    bool orders_due;
     bool dispatch_due;
     unsigned int kicks_due; /* a bit for each queue */
 
