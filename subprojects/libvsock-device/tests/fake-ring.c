@@ -161,7 +161,7 @@ static bool ring_set_notification(void *opaque, VskQueue queue, bool enable)
             g_queue_push_tail(&ring->avail, chain);
         }
     }
-    return enable && !g_queue_is_empty(&ring->avail);
+    return enable && (ring->lies || !g_queue_is_empty(&ring->avail));
 }
 
 static void count_refusal(void *opaque, VskRefusal why, const VskHdr *hdr)

@@ -27,6 +27,7 @@ typedef struct FakeRing {
     GQueue pushed; /* not yet flushed */
     GQueue used;   /* the driver can see them */
     bool notify;   /* the driver is to kick */
+    bool lies;     /* asked for notification, tells of chains; has none */
     GQueue hidden; /* made available just before notification is asked for */
     unsigned int pops, unpops, flushes;
 } FakeRing;

@@ -375,13 +375,13 @@ static bool read_ok_line(HostEnd *end)
 
 uint32_t host_end_read(HostEnd *end, uint32_t max)
 {
-    g_autofree uint8_t *bytes = g_malloc(max);
+    uint8_t bytes[65536];
     ssize_t n;
 
     if (end->eof || end->shut_rd || !max || !read_ok_line(end)) {
         return 0;
     }
-    n = unix_read(end->fd, bytes, max);
+    n = unix_read(end->fd, bytes, MIN(max, sizeof(bytes)));
     if (no_bytes(end, n)) {
         return 0;
     }

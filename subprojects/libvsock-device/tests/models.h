@@ -95,7 +95,7 @@ HostEnd *host_end_accept(int listener, uint32_t host_port);
 
 void host_end_close(HostEnd *end);
 
-/* Read or write up to @max bytes; returns how many. */
+/* Read, 64 KiB at most, or write up to @max bytes; returns how many. */
 uint32_t host_end_read(HostEnd *end, uint32_t max);
 uint32_t host_end_write(HostEnd *end, uint32_t max);
 

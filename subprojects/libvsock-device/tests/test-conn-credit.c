@@ -73,7 +73,6 @@ static void test_lie_in_fwd_cnt_gives_nothing(void)
 static void test_counters_wrap(void)
 {
     g_autoptr(Flow) f = flow_from_guest();
-    g_autoptr(GString) got = g_string_new(NULL);
 
     f->conn->credit.tx_cnt = 0xfffffffe;
     f->received = 0xfffffffe;

@@ -555,6 +555,22 @@ static void test_draining_ends_when_the_host_closes(void)
     expect_dead(f);
 }
 
+static void test_packets_to_a_draining_one_are_ignored(void)
+{
+    g_autoptr(Flow) f = flow_from_guest();
+
+    f->s->room = 0;
+    guest_sends(f, "staged");
+    guest_says(f, VSK_OP_RST);
+    guest_sends(f, "late");
+    guest_shuts(f, VSK_SHUTDOWN_BOTH);
+    guest_says(f, VSK_OP_CREDIT_REQUEST);
+    expect_nothing(f);
+    host_has_room(f, SIZE_MAX);
+    host_got(f, "staged");
+    expect_dead(f);
+}
+
 static void test_reset_of_a_draining_one_is_silent(void)
 {
     g_autoptr(Flow) f = flow_from_guest();
@@ -685,6 +701,8 @@ int main(int argc, char **argv)
     TEST("rst/drains-staged-bytes", test_rst_drains_staged_bytes);
     TEST("drain/ends-when-the-host-closes",
          test_draining_ends_when_the_host_closes);
+    TEST("drain/packets-are-ignored",
+         test_packets_to_a_draining_one_are_ignored);
     TEST("drain/reset-is-silent", test_reset_of_a_draining_one_is_silent);
     TEST("orphan/forgets-an-owed-rst", test_orphan_forgets_an_owed_rst);
     TEST("orphan/of-a-request-is-silent",

@@ -397,6 +397,20 @@ static void test_late_buffers_are_seen(void)
     link_free(&link);
 }
 
+static void test_ring_that_lies_is_not_asked_for_ever(void)
+{
+    Link link = link_new();
+
+    rx(&link)->lies = true;
+    unix_write(link.fd, "waiting");
+    vm_settle(link.vm);
+    vm_expect_nothing(link.vm);
+    g_assert_true(rx(&link)->notify);
+    vm_give(link.vm, VSK_QUEUE_RX, 1, 4096);
+    vm_expect_data(link.vm, GUEST_PORT, HOST_PORT, "waiting");
+    link_free(&link);
+}
+
 /* Bytes that the guest has no buffer for stay with the host program. */
 static void test_nothing_is_read_without_buffers(void)
 {
@@ -453,6 +467,8 @@ int main(int argc, char **argv)
     TEST("notified-of-buffers-only-when-starved",
          test_notified_of_buffers_only_when_starved);
     TEST("late-buffers-are-seen", test_late_buffers_are_seen);
+    TEST("ring-that-lies-is-not-asked-for-ever",
+         test_ring_that_lies_is_not_asked_for_ever);
     TEST("nothing-is-read-without-buffers",
          test_nothing_is_read_without_buffers);
     TEST("idle-ring-is-left-alone", test_idle_ring_is_left_alone);

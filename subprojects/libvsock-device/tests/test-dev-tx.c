@@ -484,6 +484,17 @@ static void test_late_packets_are_seen(void)
     link_free(&link);
 }
 
+static void test_ring_that_lies_is_not_asked_for_ever(void)
+{
+    Link link = link_new();
+    FakeRing *tx = &link.vm->rings->ring[VSK_QUEUE_TX];
+
+    tx->lies = true;
+    assert_alive(&link);
+    g_assert_true(tx->notify);
+    link_free(&link);
+}
+
 /* --- Backpressure (Q1) --------------------------------------------------------------- */
 
 static void test_goes_on_while_rx_is_full(void)
@@ -627,6 +638,8 @@ int main(int argc, char **argv)
          test_credit_of_the_last_in_a_batch_counts);
     TEST("overrun-hurts-its-flow-alone", test_overrun_hurts_its_flow_alone);
     TEST("late-packets-are-seen", test_late_packets_are_seen);
+    TEST("ring-that-lies-is-not-asked-for-ever",
+         test_ring_that_lies_is_not_asked_for_ever);
     TEST("goes-on-while-rx-is-full", test_goes_on_while_rx_is_full);
     TEST("stops-when-replies-wait", test_stops_when_replies_wait);
     TEST("stop-ends-with-a-driver-reset",

@@ -565,6 +565,21 @@ static void test_nobody_listens(void)
     expect_no_connect(h, 82, VSK_REFUSED_NO_LISTENER);
 }
 
+static void test_path_too_long_to_connect(void)
+{
+    g_autoptr(TempDir) dir = temp_dir_new();
+    g_autofree char *path = temp_dir_file(dir, "3.vsock");
+    g_autofree char *shared = g_strnfill(200, 's');
+    VskHost *host = vsk_host_new(path, shared, 5000, NULL);
+    VskRefusal why;
+
+    g_assert_nonnull(host);
+    g_assert_cmpint(vsk_host_connect(host, 3, 1, 80, 1, &why), ==, -1);
+    g_assert_cmpint(why, ==, VSK_REFUSED_NO_LISTENER);
+    vsk_host_free(host);
+    vsk_host_free(NULL);
+}
+
 static void test_full_backlog_is_refused(void)
 {
     g_autoptr(HostFixture) h = host_fixture_new();
@@ -642,6 +657,7 @@ int main(int argc, char **argv)
     TEST("connect/dead-listener-does-not-hide-the-shared",
          test_dead_listener_does_not_hide_the_shared_one);
     TEST("connect/nobody-listens", test_nobody_listens);
+    TEST("connect/path-too-long", test_path_too_long_to_connect);
     TEST("connect/full-backlog-is-refused", test_full_backlog_is_refused);
     TEST("connect/no-descriptor", test_no_descriptor_to_connect);
     return g_test_run();

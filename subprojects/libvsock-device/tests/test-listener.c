@@ -276,16 +276,54 @@ static void test_socket_of_another_user_is_kept(void)
     assert_list(place, "3.vsock");
 }
 
-static void test_no_descriptors(void)
+/* Another user's view: a lock that it may open, in a directory that it may
+ * not write to. */
+static void test_directory_of_another_user(void)
+{
+    g_autoptr(Place) place = place_new();
+
+    if (geteuid() != 0) {
+        g_test_skip("needs root, to be another user");
+        return;
+    }
+    g_assert_true(g_file_set_contents(place->lock, "", 0, NULL));
+    g_assert_cmpint(chown(place->lock, 65534, 65534), ==, 0);
+    g_assert_cmpint(chmod(place->dir->path, 0755), ==, 0);
+    g_assert_cmpint(seteuid(65534), ==, 0);
+    assert_refused(place->path, VSK_ERROR_SYSTEM, "cannot bind");
+    g_assert_cmpint(seteuid(0), ==, 0);
+    close(unix_bind(place->path, 1));
+    g_assert_cmpint(chown(place->path, 65534, 65534), ==, 0);
+    g_assert_cmpint(seteuid(65534), ==, 0);
+    assert_refused(place->path, VSK_ERROR_SYSTEM, "cannot remove");
+    g_assert_cmpint(seteuid(0), ==, 0);
+    assert_list(place, "3.vsock 3.vsock.lock");
+}
+
+/* With @n descriptors to be had, which are too few. */
+static void refuse_with_fds(int n)
 {
     g_autoptr(Place) place = place_new();
     g_autoptr(GError) err = NULL;
+    int spare[2];
 
+    for (int i = 0; i < n; i++) {
+        spare[i] = dup(0);
+    }
     limit_fds();
+    for (int i = 0; i < n; i++) {
+        close(spare[i]);
+    }
     g_assert_null(vsk_listener_new(place->path, &err));
     unlimit_fds();
     g_assert_error(err, VSK_ERROR, VSK_ERROR_SYSTEM);
     assert_list(place, "");
+}
+
+static void test_no_descriptors(void)
+{
+    refuse_with_fds(0); /* for the lock */
+    refuse_with_fds(1); /* for the socket */
 }
 
 int main(int argc, char **argv)
@@ -310,6 +348,8 @@ int main(int argc, char **argv)
     TEST("unsafe/lock-that-is-a-link", test_lock_that_is_a_link_is_refused);
     TEST("unsafe/lock-that-is-a-directory",
          test_lock_that_is_a_directory_is_refused);
+    TEST("unsafe/directory-of-another-user",
+         test_directory_of_another_user);
     TEST("unsafe/socket-of-another-user-is-kept",
          test_socket_of_another_user_is_kept);
     return g_test_run();

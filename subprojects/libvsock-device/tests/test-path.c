@@ -205,6 +205,23 @@ static void test_dir_that_is_a_file_is_refused(void)
     g_assert_cmpint(vsk_path_prepare_dir(below), ==, -ENOTDIR);
 }
 
+static void test_dir_in_a_closed_one_is_refused(void)
+{
+    g_autoptr(TempDir) tmp = temp_dir_new();
+    g_autofree char *below = temp_dir_file(tmp, "cache");
+    g_autofree char *dir = temp_dir_file(tmp, "cache/vsock");
+    uid_t old;
+
+    if (geteuid() != 0) {
+        g_test_skip("needs root, to be another user");
+        return;
+    }
+    old = become_user();
+    g_assert_cmpint(vsk_path_prepare_dir(dir), ==, -EACCES);
+    g_assert_cmpint(vsk_path_prepare_dir(below), ==, -EACCES);
+    become(old);
+}
+
 static void test_dir_too_long_is_refused(void)
 {
     g_autofree char *dir = g_strnfill(5000, 'd');
@@ -337,6 +354,8 @@ int main(int argc, char **argv)
                     test_dir_that_is_a_link_is_refused);
     g_test_add_func("/path/dir/file-is-refused",
                     test_dir_that_is_a_file_is_refused);
+    g_test_add_func("/path/dir/in-a-closed-one-is-refused",
+                    test_dir_in_a_closed_one_is_refused);
     g_test_add_func("/path/dir/too-long-is-refused",
                     test_dir_too_long_is_refused);
     g_test_add_func("/path/source/round-trip", test_source_round_trip);

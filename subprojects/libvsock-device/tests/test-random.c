@@ -391,7 +391,7 @@ static bool work(World *w)
     }
     vm_kick(w->vm, VSK_QUEUE_TX);
     for (guint i = 0; i < w->ends->len; i++) {
-        read += host_end_read(g_ptr_array_index(w->ends, i), 1 << 20);
+        read += host_end_read(g_ptr_array_index(w->ends, i), 65536);
     }
     vm_settle(w->vm);
     pull(w);
