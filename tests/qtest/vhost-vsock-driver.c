@@ -360,7 +360,9 @@ static bool offer_tx(VvtDriver *driver, VvtChain *chain)
         return false;
     }
     driver->tx_lost += is_lost(chain);
-    vvt_ring_kick(driver->ring[TX]);
+    if (!chain->quiet) {
+        vvt_ring_kick(driver->ring[TX]);
+    }
     return true;
 }
 
@@ -385,6 +387,7 @@ bool vvt_driver_send(VvtDriver *driver, const VvtTx *tx, GString *ret_why)
     chain->indirect = tx->indirect;
     chain->fault = tx->fault;
     chain->wait = tx->wait;
+    chain->quiet = tx->quiet;
     if (vvt_ring_needs(chain) > vvt_ring_size(driver->ring[TX])) {
         g_string_append_printf(ret_why, "%u descriptors do not fit a ring of "
                                "%u", vvt_ring_needs(chain),
@@ -468,7 +471,7 @@ void vvt_driver_rx_drain_one(VvtDriver *driver)
 }
 
 bool vvt_driver_rx_offer(VvtDriver *driver, const uint32_t *len, unsigned n,
-                         bool indirect, int64_t used)
+                         bool indirect, int64_t used, bool kick)
 {
     VvtChain *chain = vvt_chain_new(driver->ring[RX], len, n, true);
 
@@ -479,7 +482,9 @@ bool vvt_driver_rx_offer(VvtDriver *driver, const uint32_t *len, unsigned n,
         vvt_chain_free(driver->ring[RX], chain);
         return false;
     }
-    vvt_ring_kick(driver->ring[RX]);
+    if (kick) {
+        vvt_ring_kick(driver->ring[RX]);
+    }
     return true;
 }
 

@@ -47,6 +47,7 @@ typedef struct VvtTx {
     bool indirect;
     VvtFault fault;
     bool wait;               /* count it in vvt_driver_tx_awaited() */
+    bool quiet;              /* do not notify the device of it */
 } VvtTx;
 
 typedef void (*VvtTrace)(void *opaque, bool to_guest, const VvtHdr *hdr,
@@ -107,7 +108,7 @@ void vvt_driver_rx_drain_one(VvtDriver *driver);
  * say it wrote, or -1.  False: no descriptors left.
  */
 bool vvt_driver_rx_offer(VvtDriver *driver, const uint32_t *len, unsigned n,
-                         bool indirect, int64_t used);
+                         bool indirect, int64_t used, bool kick);
 
 /*
  * Move what can be moved.  False: the device broke a rule of the rings, which

@@ -104,6 +104,7 @@ static const KeyInfo keys[] = {
     [VVT_KEY_FAULT] = { "fault", KIND_CONSTANT, .names = fault_names },
     [VVT_KEY_CREDIT] = { "credit", KIND_BOOL },
     [VVT_KEY_WAIT] = { "wait", KIND_BOOL },
+    [VVT_KEY_KICK] = { "kick", KIND_BOOL },
     [VVT_KEY_SKIP] = { "skip", KIND_OPS },
     [VVT_KEY_ANY_ORDER] = { "any_order", KIND_BOOL },
     [VVT_KEY_TIMEOUT_MS] = { "timeout_ms", KIND_NUMBER, 0, WAIT_MAX_MS },

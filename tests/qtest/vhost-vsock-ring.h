@@ -43,6 +43,7 @@ typedef struct VvtChain {
     int64_t want_used; /* bytes the device must say it wrote; -1: unknown */
     bool once;         /* not to be offered again */
     bool wait;         /* somebody waits for it to come back */
+    bool quiet;        /* the device is not to be notified of it */
 } VvtChain;
 
 typedef struct VvtRing VvtRing;

@@ -19,7 +19,7 @@ static const struct {
     [VVT_OP_SEND] = { "send", B(HDR),
         B(PAYLOAD) | B(REPEAT) | B(STRIDE) | B(CHUNK) | B(SPLIT) |
         B(TRUNCATE) | B(INDIRECT) | B(FAULT) | B(CREDIT) | B(WAIT) |
-        B(TIMEOUT_MS) },
+        B(KICK) | B(TIMEOUT_MS) },
     [VVT_OP_RECEIVE] = { "receive", B(HDR),
         B(PAYLOAD) | B(REPEAT) | B(STRIDE) | B(SKIP) | B(ANY_ORDER) |
         B(TIMEOUT_MS) },
@@ -31,7 +31,7 @@ static const struct {
     [VVT_OP_TX_WAIT] = { "tx-wait", 0, B(EXPECT) | B(TIMEOUT_MS) },
     [VVT_OP_RX_HOLD] = { "rx-hold", 0, 0 },
     [VVT_OP_RX_OFFER] = { "rx-offer", B(SPLIT),
-        B(COUNT) | B(USED) | B(INDIRECT) | B(TIMEOUT_MS) },
+        B(COUNT) | B(USED) | B(INDIRECT) | B(KICK) | B(TIMEOUT_MS) },
     [VVT_OP_RX_RELEASE] = { "rx-release", 0, 0 },
     [VVT_OP_SOCK_ASYNC_CONNECT] = { "sock-async-connect", B(SOCK_ID),
         B(DST_CID) | B(DST_PORT) | B(TYPE) | B(RAW) },

@@ -68,6 +68,7 @@ typedef enum VvtKey {
     VVT_KEY_FAULT,
     VVT_KEY_CREDIT,
     VVT_KEY_WAIT,
+    VVT_KEY_KICK,
     VVT_KEY_SKIP,
     VVT_KEY_ANY_ORDER,
     VVT_KEY_TIMEOUT_MS,

@@ -15,6 +15,9 @@
 
 #define NS_PER_MS INT64_C(1000000)
 
+/* How long the emulator's "sleep" lasts at most, by the clock on the wall. */
+#define REAL_SLEEP_MS 20
+
 static bool nothing_pending(VvtRun *run, void *opaque)
 {
     return vvt_driver_tx_pending(run->driver) == 0;
@@ -100,7 +103,8 @@ static bool do_rx_offer(VvtRun *run, const VvtStep *step)
                                  split->n_list ? split->list : equal,
                                  split->n_list ?: EQUAL_PIECES,
                                  vvt_step_num(step, VVT_KEY_INDIRECT, false),
-                                 used)) {
+                                 used,
+                                 vvt_step_num(step, VVT_KEY_KICK, true))) {
             return vvt_run_fail(run, "the RX ring has no descriptors left\n");
         }
     }
@@ -120,7 +124,8 @@ static bool never(VvtRun *run, void *opaque)
 
 /*
  * The emulator's timers run by QEMU's virtual clock, which under qtest only
- * moves when told to; the kernel's run by themselves.
+ * moves when told to; the kernel's run by themselves.  A little real time is
+ * given to both, for what happened just before to be noticed.
  */
 static bool do_sleep(VvtRun *run, const VvtStep *step)
 {
@@ -129,7 +134,7 @@ static bool do_sleep(VvtRun *run, const VvtStep *step)
     if (run->config->backend == VVT_BACKEND_EMULATOR) {
         qtest_clock_step(vvt_driver_qts(run->driver),
                          ms * NS_PER_MS);
-        ms = 1;
+        ms = MIN(ms, REAL_SLEEP_MS);
     }
     return vvt_run_wait(run, ms, never, NULL) == VVT_WAIT_TIMEOUT;
 }

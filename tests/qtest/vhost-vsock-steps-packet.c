@@ -166,7 +166,9 @@ static bool do_send(VvtRun *run, const VvtStep *step)
     unsigned repeat = vvt_step_num(step, VVT_KEY_REPEAT, 1);
     unsigned i;
 
-    tx.wait = vvt_step_num(step, VVT_KEY_WAIT, tx.fault == VVT_FAULT_NONE);
+    tx.quiet = !vvt_step_num(step, VVT_KEY_KICK, true);
+    tx.wait = !tx.quiet && vvt_step_num(step, VVT_KEY_WAIT,
+                                        tx.fault == VVT_FAULT_NONE);
     tx.indirect = tx.indirect || tx.fault == VVT_FAULT_NESTED_INDIRECT;
     if (!need_open(run)) {
         return false;
