@@ -292,7 +292,7 @@ uint32_t vsk_conn_poll_mask(const VskConn *conn)
     if (!conn->stream) {
         return 0;
     }
-    return EPOLLIN | EPOLLRDHUP | EPOLLET |
+    return EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET |
            (vsk_ring_used(&conn->ring) ? EPOLLOUT : 0);
 }
 

@@ -76,6 +76,7 @@ typedef struct VskConn {
     bool readable;
     bool writable;
     bool ends;        /* the host program sends no more than waits there */
+    bool urgent;      /* out-of-band data was seen: reads stop before it */
     bool hung_up;     /* both directions of the host socket have ended */
     bool host_deaf;   /* the host program takes no more */
     bool lost;        /* bytes of the guest were lost to a host that closed */

@@ -408,36 +408,41 @@ static unsigned int count_events(VskDev *dev)
     return count;
 }
 
+static bool event_is_owed(const VskDev *dev)
+{
+    return dev->event == EVENT_OWED || dev->event == EVENT_LATE;
+}
+
 static void send_event(VskDev *dev, int64_t now_ms)
 {
     uint32_t id = GUINT32_TO_LE(VSK_EVENT_TRANSPORT_RESET);
     VskChain chain;
 
-    if (dev->event != EVENT_OWED && dev->event != EVENT_LATE) {
+    if (!event_is_owed(dev)) {
         return;
     }
-    while (dev->ops->pop(dev->opaque, VSK_QUEUE_EVENT, &chain)) {
+    /* A chain that comes after the last look is told of. */
+    dev->ops->set_notification(dev->opaque, VSK_QUEUE_EVENT, true);
+    while (event_is_owed(dev) &&
+           dev->ops->pop(dev->opaque, VSK_QUEUE_EVENT, &chain)) {
         bool fits = vsk_iov_size(chain.in, chain.n_in) >= sizeof(id);
 
         if (fits) {
             vsk_iov_from_buf(chain.in, chain.n_in, &id, sizeof(id));
+            /* The driver ends all its flows now, also those since the reset. */
+            vsk_mux_reset(dev->mux, now_ms);
+            dev->event = EVENT_SENT;
+            dev->event_at_ms = now_ms + VSK_EVENT_TIMEOUT_MS;
+            /* Before the driver can give the buffer back. */
+            dev->event_left = count_events(dev);
+            dev->ops->set_notification(dev->opaque, VSK_QUEUE_EVENT, true);
         } else {
             refused(dev, VSK_REFUSED_EVENT_CHAIN_SHORT, NULL);
         }
         dev->ops->push(dev->opaque, VSK_QUEUE_EVENT, &chain,
                        fits ? sizeof(id) : 0);
         dev->ops->flush(dev->opaque, VSK_QUEUE_EVENT);
-        if (fits) {
-            /* The driver ends all its flows now, also those since the reset. */
-            vsk_mux_reset(dev->mux, now_ms);
-            dev->event = EVENT_SENT;
-            dev->event_left = count_events(dev);
-            dev->event_at_ms = now_ms + VSK_EVENT_TIMEOUT_MS;
-            break;
-        }
     }
-    /* The next chain is news, be it for the event or from it. */
-    dev->ops->set_notification(dev->opaque, VSK_QUEUE_EVENT, true);
 }
 
 static void expire_event(VskDev *dev, int64_t now_ms)

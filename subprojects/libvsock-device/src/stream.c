@@ -73,13 +73,13 @@ static ssize_t socket_readv(VskStream *stream, const struct iovec *iov,
     return n;
 }
 
-static bool socket_has_input(VskStream *stream)
+static ssize_t socket_peek(VskStream *stream)
 {
     char byte;
     struct iovec iov = { &byte, 1 };
     bool cut;
 
-    return receive(socket_stream(stream)->fd, &iov, 1, MSG_PEEK, &cut) > 0;
+    return receive(socket_stream(stream)->fd, &iov, 1, MSG_PEEK, &cut);
 }
 
 static bool socket_has_hung_up(VskStream *stream)
@@ -146,7 +146,7 @@ static const VskStreamOps socket_ops = {
     .writev = socket_writev,
     .shutdown = socket_shutdown,
     .accepted = socket_accepted,
-    .has_input = socket_has_input,
+    .peek = socket_peek,
     .has_hung_up = socket_has_hung_up,
     .get_fd = socket_get_fd,
     .close = socket_close,

@@ -32,8 +32,8 @@ typedef struct VskStreamOps {
     /* The guest accepted; its peer is our @host_port.  0 or negative errno. */
     int (*accepted)(VskStream *stream, uint32_t host_port);
 
-    /* Whether bytes wait to be read; false at the end of file, too. */
-    bool (*has_input)(VskStream *stream);
+    /* What readv would return, 1 for any number of bytes; takes none. */
+    ssize_t (*peek)(VskStream *stream);
 
     /* Whether both directions have ended, as when the host program closed. */
     bool (*has_hung_up)(VskStream *stream);

@@ -31,12 +31,26 @@ static void host_ended(VskConn *conn)
     }
 }
 
+/* A read returned @n, which is not a number of bytes. */
+static void read_nothing(VskConn *conn, ssize_t n)
+{
+    conn->readable = false;
+    if (n == 0) {
+        host_ended(conn);
+    } else if (n != -EAGAIN) {
+        vsk_conn_reset(conn);
+    }
+}
+
 void vsk_conn_find_end(VskConn *conn)
 {
     if (conn->phase == VSK_PHASE_ESTABLISHED && conn->ends &&
-        conn->to_guest == VSK_PIPE_OPEN && !vsk_credit_room(&conn->credit) &&
-        !conn->stream->ops->has_input(conn->stream)) {
-        host_ended(conn);
+        conn->to_guest == VSK_PIPE_OPEN && !vsk_credit_room(&conn->credit)) {
+        ssize_t n = conn->stream->ops->peek(conn->stream);
+
+        if (n <= 0) {
+            read_nothing(conn, n);
+        }
     }
 }
 
@@ -48,6 +62,9 @@ void vsk_conn_host_event(VskConn *conn, uint32_t events)
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         conn->ends = true;
     }
+    if (events & EPOLLPRI) {
+        conn->urgent = true;
+    }
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) &&
         conn->to_guest == VSK_PIPE_OPEN) {
         conn->readable = true;
@@ -55,7 +72,7 @@ void vsk_conn_host_event(VskConn *conn, uint32_t events)
     if (conn->phase == VSK_PHASE_REQUESTED) {
         /* A client that left, and left nothing behind, needs no flow. */
         if ((events & EPOLLHUP) &&
-            !conn->stream->ops->has_input(conn->stream)) {
+            conn->stream->ops->peek(conn->stream) <= 0) {
             vsk_conn_reset(conn);
         }
         return;
@@ -95,13 +112,8 @@ size_t vsk_conn_read(VskConn *conn, const struct iovec *iov,
     }
     n = conn->stream->ops->readv(conn->stream, area, (int)n_area);
     if (n <= 0) {
-        conn->readable = false;
         conn->burst = 1;
-        if (n == 0) {
-            host_ended(conn);
-        } else if (n != -EAGAIN) {
-            vsk_conn_reset(conn);
-        }
+        read_nothing(conn, n);
         vsk_conn_settle_ends(conn);
         return 0;
     }
@@ -110,7 +122,8 @@ size_t vsk_conn_read(VskConn *conn, const struct iovec *iov,
         conn->burst = MIN(conn->burst * 2, VSK_TURN_CHAINS);
     } else {
         conn->burst = MAX(conn->burst / 2, 1);
-        conn->readable = conn->ends; /* the end itself is still to be read */
+        /* Is there more, or the end itself, that no event will tell of? */
+        conn->readable = conn->ends || conn->urgent;
     }
     vsk_conn_find_end(conn);
     vsk_conn_settle_ends(conn);

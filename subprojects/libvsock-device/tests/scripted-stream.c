@@ -105,12 +105,20 @@ static int scripted_accepted(VskStream *stream, uint32_t host_port)
     return s->deaf ? -EPIPE : 0;
 }
 
-static bool scripted_has_input(VskStream *stream)
+static ssize_t scripted_peek(VskStream *stream)
 {
     ScriptedStream *s = (ScriptedStream *)stream;
+    size_t max = 0;
+    ssize_t err;
 
     g_assert_false(s->closed);
-    return s->input->len;
+    if (s->input->len) {
+        return 1;
+    }
+    if (is_faulty(s, SCRIPTED_PEEK, &err, &max)) {
+        return err;
+    }
+    return s->ended || s->shut_rd ? 0 : -EAGAIN;
 }
 
 static bool scripted_has_hung_up(VskStream *stream)
@@ -139,7 +147,7 @@ static const VskStreamOps scripted_ops = {
     .writev = scripted_writev,
     .shutdown = scripted_shutdown,
     .accepted = scripted_accepted,
-    .has_input = scripted_has_input,
+    .peek = scripted_peek,
     .has_hung_up = scripted_has_hung_up,
     .get_fd = scripted_get_fd,
     .close = scripted_close,

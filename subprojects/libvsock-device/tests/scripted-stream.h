@@ -15,6 +15,7 @@ typedef enum ScriptedOp {
     SCRIPTED_READV,
     SCRIPTED_WRITEV,
     SCRIPTED_ACCEPTED,
+    SCRIPTED_PEEK,
     SCRIPTED_OP_NUM
 } ScriptedOp;
 

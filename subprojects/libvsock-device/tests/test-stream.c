@@ -209,17 +209,17 @@ static void test_descriptors_are_not_kept(void)
     pair_free(&pair);
 }
 
-static void test_has_input_takes_nothing(void)
+static void test_peek_takes_nothing(void)
 {
     Pair pair = pair_new(false);
 
-    g_assert_false(pair.stream->ops->has_input(pair.stream));
+    g_assert_cmpint(pair.stream->ops->peek(pair.stream), ==, -EAGAIN);
     host_writes_with_fds(&pair, "ab", 1);
     shutdown(pair.host, SHUT_WR);
-    g_assert_true(pair.stream->ops->has_input(pair.stream));
-    g_assert_true(pair.stream->ops->has_input(pair.stream));
+    g_assert_cmpint(pair.stream->ops->peek(pair.stream), ==, 1);
+    g_assert_cmpint(pair.stream->ops->peek(pair.stream), ==, 1);
     assert_reads(&pair, "ab");
-    g_assert_false(pair.stream->ops->has_input(pair.stream));
+    g_assert_cmpint(pair.stream->ops->peek(pair.stream), ==, 0);
     pair_free(&pair);
 }
 
@@ -403,8 +403,8 @@ int main(int argc, char **argv)
                     test_descriptors_then_eof);
     g_test_add_func("/stream/read/descriptors-are-not-kept",
                     test_descriptors_are_not_kept);
-    g_test_add_func("/stream/has-input/takes-nothing",
-                    test_has_input_takes_nothing);
+    g_test_add_func("/stream/peek/takes-nothing",
+                    test_peek_takes_nothing);
     g_test_add_func("/stream/write/gathers", test_write_gathers);
     g_test_add_func("/stream/write/full-is-short-then-eagain",
                     test_full_is_short_then_eagain);
