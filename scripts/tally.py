@@ -12,6 +12,8 @@ RESULT = re.compile(r'(not )?ok\b\s*(\d+)?\s*(?:- )?(.*)$')
 PLAN = re.compile(r'1\.\.(\d+)\s*(?:#\s*(.*))?$')
 DIRECTIVE = re.compile(r'(?:^|\s)#\s*(skip|todo)\b\S*\s*(.*)$', re.I)
 
+ERROR = re.compile(r'\b(?:\w*Error|ERROR|Bail out)\b')
+
 
 class Tally:
     """What a test, or a suite of them, came to."""
@@ -64,7 +66,7 @@ class Parser:
         self.levels = [Level(0)]
         self.subtest = None     # the tally of the subtest that just ended
         self.bail_out = None
-        self.comment = ''       # the last one before a test point
+        self.comment = ''       # the one before a test point that says why
 
     def feed(self, line):
         line = line.rstrip('\n')
@@ -74,7 +76,7 @@ class Parser:
             self.bail_out = text[9:].strip() or 'it bailed out'
             return
         if text.startswith('#'):
-            self.comment = text[1:].strip() or self.comment
+            self.take_comment(text[1:].strip())
         plan = PLAN.match(text)
         result = RESULT.match(text)
         if not plan and not result:
@@ -84,6 +86,11 @@ class Parser:
             self.take_plan(plan)
         else:
             self.take_result(result)
+
+    def take_comment(self, text):
+        """Keep the last comment, or that of an error which others follow."""
+        if text and (ERROR.search(text) or not ERROR.search(self.comment)):
+            self.comment = text
 
     def enter(self, indent):
         """Make the level of this indentation the current one."""
