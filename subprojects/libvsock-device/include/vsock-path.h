@@ -19,10 +19,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* Large enough for every path below: sizeof(sockaddr_un.sun_path). */
 #define VSK_SUN_PATH_SIZE 108
 
@@ -57,9 +53,5 @@ int vsk_path_format_source(uint64_t cid, uint32_t port, uint64_t unique,
                            char ret[static VSK_SUN_PATH_SIZE]);
 int vsk_path_parse_source(const char *name, size_t len, uint64_t *ret_cid,
                           uint32_t *ret_port);
-
-#ifdef __cplusplus
-}
-#endif
 
 #endif /* VSOCK_PATH_H */

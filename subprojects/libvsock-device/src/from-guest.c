@@ -87,7 +87,7 @@ static bool take_payload(VskConn *conn, const VskHdr *hdr,
     if (conn->host_deaf) {
         vsk_credit_consumed(&conn->credit, hdr->len);
         conn->lost |= conn->hung_up && hdr->len;
-            return true;
+        return true;
     }
     n_iov = vsk_iov_slice(iov, VSK_TURN_IOV, payload, n_payload, 0, hdr->len,
                           &len);
@@ -212,4 +212,3 @@ bool vsk_conn_from_guest(VskConn *conn, const VskHdr *hdr,
     vsk_conn_settle_ends(conn);
     return ok;
 }
-

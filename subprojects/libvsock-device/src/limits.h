@@ -41,8 +41,8 @@
 #define VSK_DEFAULT_MAX_CONNS 16384u
 
 /*
- * RSTs that wait for an RX buffer and belong to no flow.  As many as the
- * largest queue of QEMU's device; when all are used TX is not
+ * RSTs that wait for an RX buffer and belong to no flow.  Twice the
+ * queue size of QEMU's device; when all are used TX is not
  * processed until RX drains (5.10.6.3.1).
  * Test: /dev/tx/stops-when-replies-wait
  */

@@ -129,4 +129,3 @@ size_t vsk_conn_read(VskConn *conn, const struct iovec *iov,
     vsk_conn_settle_ends(conn);
     return (size_t)n;
 }
-

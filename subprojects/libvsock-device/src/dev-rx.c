@@ -1,0 +1,172 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The RX queue: packets to the guest.
+ */
+
+#include "dev-internal.h"
+#include "pkt.h"
+
+void vsk_dev_expect_rx(VskDev *dev)
+{
+    if (dev->driver_ok && !dev->paused) {
+        dev->rx_starved = false;
+        dev->ops->set_notification(dev->opaque, VSK_QUEUE_RX, false);
+    }
+}
+
+/* The next RX chain. */
+static bool pop_rx(VskDev *dev, VskChain *ret_chain)
+{
+    if (dev->ops->pop(dev->opaque, VSK_QUEUE_RX, ret_chain)) {
+        return true;
+    }
+    /* Only a device that waits for buffers wants to hear of them. */
+    if (dev->ops->set_notification(dev->opaque, VSK_QUEUE_RX, true)) {
+        dev->ops->set_notification(dev->opaque, VSK_QUEUE_RX, false);
+        if (dev->ops->pop(dev->opaque, VSK_QUEUE_RX, ret_chain)) {
+            return true;
+        }
+        dev->ops->set_notification(dev->opaque, VSK_QUEUE_RX, true);
+    }
+    dev->rx_starved = true;
+    return false;
+}
+
+static void push_packet(VskDev *dev, VskChain *chain, const VskHdr *hdr,
+                        const struct iovec *payload, unsigned int n_payload)
+{
+    vsk_hdr_encode(hdr, chain->in, chain->n_in);
+    vsk_dev_saw_packet(dev, true, hdr, payload, n_payload);
+    dev->ops->push(dev->opaque, VSK_QUEUE_RX, chain, VSK_HDR_SIZE + hdr->len);
+}
+
+static void refuse_rx(VskDev *dev, VskChain *chain)
+{
+    vsk_dev_refused(dev, VSK_REFUSED_RX_CHAIN_SHORT, NULL);
+    dev->ops->push(dev->opaque, VSK_QUEUE_RX, chain, 0);
+}
+
+/*
+ * Add the payload area of @chain to the @n_iov pieces in rx_iov.  Returns the
+ * new number, or 0 if it has none or does not fit.
+ */
+static unsigned int add_rx_area(VskDev *dev, const VskChain *chain,
+                                unsigned int n_iov)
+{
+    size_t size = vsk_iov_size(chain->in, chain->n_in);
+    size_t want, len;
+
+    if (size <= VSK_HDR_SIZE || chain->n_in > VSK_TURN_IOV - n_iov) {
+        return 0;
+    }
+    want = MIN(size - VSK_HDR_SIZE, VSK_MAX_PKT_PAYLOAD);
+    return n_iov + vsk_iov_slice(dev->rx_iov + n_iov, VSK_TURN_IOV - n_iov,
+                                 chain->in, chain->n_in, VSK_HDR_SIZE, want,
+                                 &len);
+}
+
+/* Make packets of @total bytes that were read into the first chains.
+ * Returns how many chains they took. */
+static unsigned int push_data(VskDev *dev, VskConn *conn, size_t total,
+                              unsigned int n_chains)
+{
+    unsigned int i;
+
+    for (i = 0; i < n_chains && total; i++) {
+        VskChain *chain = &dev->rx_chains[i];
+        size_t room = MIN(vsk_iov_size(chain->in, chain->n_in) - VSK_HDR_SIZE,
+                          VSK_MAX_PKT_PAYLOAD);
+        size_t len = MIN(room, total);
+        struct iovec payload[VSK_TURN_IOV];
+        unsigned int n_payload = 0;
+        VskHdr hdr;
+
+        if (dev->ops->packet) {
+            n_payload = vsk_iov_slice(payload, VSK_TURN_IOV, chain->in,
+                                      chain->n_in, VSK_HDR_SIZE, len, &room);
+        }
+        vsk_conn_make_rw(conn, (uint32_t)len, &hdr);
+        push_packet(dev, chain, &hdr, payload, n_payload);
+        total -= len;
+    }
+    g_assert(total == 0);
+    return i;
+}
+
+/*
+ * Give @conn its turn, beginning with @first, which was popped.  Returns the
+ * chains used.
+ */
+static unsigned int send_data(VskDev *dev, VskConn *conn,
+                              const VskChain *first)
+{
+    unsigned int want = vsk_conn_wants_chains(conn);
+    unsigned int n = 1, used, n_iov;
+    size_t total;
+
+    dev->rx_chains[0] = *first;
+    n_iov = add_rx_area(dev, first, 0);
+    if (!n_iov) {
+        refuse_rx(dev, &dev->rx_chains[0]);
+        return 1;
+    }
+    while (n < want &&
+           dev->ops->pop(dev->opaque, VSK_QUEUE_RX, &dev->rx_chains[n])) {
+        unsigned int more = add_rx_area(dev, &dev->rx_chains[n], n_iov);
+
+        if (!more) {
+            /* Too small, or too many pieces: let it come first, next time. */
+            dev->ops->unpop(dev->opaque, VSK_QUEUE_RX, &dev->rx_chains[n]);
+            break;
+        }
+        n_iov = more;
+        n++;
+    }
+    total = vsk_conn_read(conn, dev->rx_iov, n_iov);
+    used = push_data(dev, conn, total, n);
+    while (n > used) {
+        dev->ops->unpop(dev->opaque, VSK_QUEUE_RX, &dev->rx_chains[--n]);
+    }
+    return used;
+}
+
+void vsk_dev_fill_rx(VskDev *dev, int64_t now_ms)
+{
+    unsigned int n = 0, turns = 0;
+    VskChain chain;
+
+    while (!vsk_dev_rx_is_held(dev) && vsk_mux_has_next(dev->mux)) {
+        VskConn *conn;
+        VskHdr hdr;
+
+        if (n >= VSK_CALL_PACKETS || turns++ >= VSK_CALL_PACKETS) {
+            dev->again = true;
+            break;
+        }
+        if (!pop_rx(dev, &chain)) {
+            break;
+        }
+        if (vsk_iov_size(chain.in, chain.n_in) < VSK_HDR_SIZE) {
+            refuse_rx(dev, &chain);
+            n++;
+            continue;
+        }
+        switch (vsk_mux_next(dev->mux, now_ms, &hdr, &conn)) {
+        case VSK_MUX_NOTHING:
+            dev->ops->unpop(dev->opaque, VSK_QUEUE_RX, &chain);
+            break;
+        case VSK_MUX_CONTROL:
+            push_packet(dev, &chain, &hdr, NULL, 0);
+            n++;
+            break;
+        case VSK_MUX_DATA:
+            n += send_data(dev, conn, &chain);
+            vsk_mux_end_turn(dev->mux, conn, now_ms);
+            break;
+        }
+    }
+    if (n) {
+        dev->ops->flush(dev->opaque, VSK_QUEUE_RX);
+    }
+}
