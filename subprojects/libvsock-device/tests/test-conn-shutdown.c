@@ -6,6 +6,8 @@
 
 #include "flow.h"
 
+#include <errno.h>
+
 /* --- The guest ends a direction (S3) --------------------------------------- */
 
 static void test_guest_send_is_eof_for_the_host(void)
@@ -411,8 +413,19 @@ static void test_reading_a_broken_channel_resets(void)
 {
     g_autoptr(Flow) f = flow_from_guest();
 
-    f->s->faults[SCRIPTED_READV] = (ScriptedFault) { 0, 1, -104 };
+    f->s->faults[SCRIPTED_READV] = (ScriptedFault) { 0, 1, -ECONNRESET };
     host_writes(f, "x");
+    expect(f, VSK_OP_RST);
+    expect_dead(f);
+}
+
+static void test_unclean_close_without_credit_resets(void)
+{
+    g_autoptr(Flow) f = flow_from_guest();
+
+    guest_resizes(f, 0);
+    f->s->faults[SCRIPTED_PEEK] = (ScriptedFault) { 0, 1, -ECONNRESET };
+    host_closes(f);
     expect(f, VSK_OP_RST);
     expect_dead(f);
 }
@@ -685,6 +698,8 @@ int main(int argc, char **argv)
          test_data_to_a_closed_host_resets);
     TEST("close/reading-a-broken-channel-resets",
          test_reading_a_broken_channel_resets);
+    TEST("close/unclean-without-credit-resets",
+         test_unclean_close_without_credit_resets);
     TEST("close/deaf-then-closed", test_deaf_then_closed_host);
     TEST("close/after-guest-receive", test_host_closes_after_guest_receive);
     TEST("crossing/both-sides-close-at-once",

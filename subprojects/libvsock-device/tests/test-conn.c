@@ -294,6 +294,18 @@ static void test_short_read_asks_no_more(void)
     g_assert_cmpuint(f->s->calls[SCRIPTED_READV], ==, 1);
 }
 
+static void test_short_read_asks_again_after_urgent_data(void)
+{
+    g_autoptr(Flow) f = flow_from_guest();
+
+    f->s->faults[SCRIPTED_READV] = (ScriptedFault) { 0, 1, 2 };
+    host_writes(f, "abcd");
+    vsk_conn_host_event(f->conn, EPOLLPRI);
+    expect_data(f, "ab"); /* stopped before it */
+    expect_data(f, "cd");
+    expect_nothing(f);
+}
+
 static void test_full_read_asks_again(void)
 {
     g_autoptr(Flow) f = flow_from_guest();
@@ -454,6 +466,8 @@ int main(int argc, char **argv)
     TEST("to-host/one-packet-is-one-write", test_one_packet_is_one_write);
     TEST("to-guest/read-fills-all-pieces", test_read_fills_all_pieces);
     TEST("to-guest/short-read-asks-no-more", test_short_read_asks_no_more);
+    TEST("to-guest/short-read-asks-again-after-urgent-data",
+         test_short_read_asks_again_after_urgent_data);
     TEST("to-guest/full-read-asks-again", test_full_read_asks_again);
     TEST("to-guest/one-turn-is-bounded", test_one_turn_is_bounded);
     TEST("to-guest/burst-follows-the-host", test_burst_follows_the_host);

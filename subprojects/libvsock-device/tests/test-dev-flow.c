@@ -362,6 +362,46 @@ static void test_host_closes_with_unread_bytes(void)
     close(listener);
 }
 
+static void test_host_closes_with_unread_bytes_without_credit(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int listener = vm_listen(vm, HOST_PORT, 1);
+    int fd;
+
+    vm->buf_alloc = 0;
+    fd = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+    vm_send(vm, GUEST_PORT, HOST_PORT, "unread");
+    vm_expect(vm, VSK_OP_CREDIT_UPDATE, GUEST_PORT, HOST_PORT);
+    close(fd);
+    vm_settle(vm);
+    vm_expect(vm, VSK_OP_RST, GUEST_PORT, HOST_PORT);
+    assert_gone(vm);
+    close(listener);
+}
+
+/* A host program that sends out-of-band data loses that byte, no other. */
+static void test_bytes_behind_urgent_data_arrive(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int listener = vm_listen(vm, HOST_PORT, 1);
+    int fd = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+    g_autoptr(GString) got = g_string_new(NULL);
+
+    unix_write(fd, "before");
+    if (send(fd, "!", 1, MSG_OOB) < 0) {
+        g_test_skip("this kernel has no out-of-band data on AF_UNIX");
+    }
+    unix_write(fd, " after");
+    vm_settle(vm);
+    while (vm_get(vm)) {
+        g_string_append_len(got, (char *)vm->payload->data,
+                            vm->payload->len);
+    }
+    g_assert_cmpstr(got->str, ==, "before after");
+    close(fd);
+    close(listener);
+}
+
 static void test_unanswered_close_is_reset(void)
 {
     g_autoptr(Vm) vm = vm_new();
@@ -541,6 +581,10 @@ int main(int argc, char **argv)
     TEST("host-closes", test_host_closes);
     TEST("host-closes-with-unread-bytes",
          test_host_closes_with_unread_bytes);
+    TEST("host-closes-with-unread-bytes-without-credit",
+         test_host_closes_with_unread_bytes_without_credit);
+    TEST("bytes-behind-urgent-data-arrive",
+         test_bytes_behind_urgent_data_arrive);
     TEST("unanswered-close-is-reset", test_unanswered_close_is_reset);
     TEST("slow-guest-is-not-reset", test_slow_guest_is_not_reset);
     TEST("rst-delivers-what-was-sent", test_rst_delivers_what_was_sent);

@@ -531,6 +531,9 @@ static void test_no_descriptor_refuses_the_request(void)
     g_autoptr(MuxFixture) m = mux_fixture_new(NULL);
     int listener = mux_listen(m, 80, 4);
 
+    if (!can_limit_fds()) {
+        return;
+    }
     limit_fds();
     mux_says(m, VSK_OP_REQUEST, 1024, 80);
     unlimit_fds();
@@ -588,6 +591,9 @@ static void test_no_descriptor_for_epoll(void)
     g_autoptr(GError) err = NULL;
     int spare[3];
 
+    if (!can_limit_fds()) {
+        return;
+    }
     /* Enough for the host's lock, socket and epoll. */
     for (int i = 0; i < 3; i++) {
         spare[i] = dup(0);
