@@ -50,10 +50,12 @@ void vsk_dev_send_event(VskDev *dev, int64_t now_ms)
             vsk_iov_from_buf(chain.in, chain.n_in, &id, sizeof(id));
             /* The driver ends all its flows now, also those since the reset. */
             vsk_mux_reset(dev->mux, now_ms);
-            dev->event = EVENT_SENT;
             dev->event_at_ms = now_ms + VSK_EVENT_TIMEOUT_MS;
             /* Before the driver can give the buffer back. */
             dev->event_left = count_events(dev);
+            /* With more than can be counted, one more would not show. */
+            dev->event = dev->event_left < VSK_TURN_CHAINS ? EVENT_SENT
+                                                           : EVENT_NONE;
             dev->ops->set_notification(dev->opaque, VSK_QUEUE_EVENT, true);
         } else {
             vsk_dev_refused(dev, VSK_REFUSED_EVENT_CHAIN_SHORT, NULL);

@@ -32,7 +32,6 @@ struct VskDev {
     void *opaque;
     VskMux *mux;
     uint64_t guest_cid;
-    uint64_t features;
     bool driver_ok;
     bool paused;
     bool again;        /* more to do than one call may */

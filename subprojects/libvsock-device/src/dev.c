@@ -104,11 +104,11 @@ int vsk_dev_get_fd(const VskDev *dev)
 void vsk_dev_set_driver_ok(VskDev *dev, bool ok, uint64_t features,
                            int64_t now_ms)
 {
+    (void)features; /* stream sockets need none (5.10.3) */
     if (!ok || !dev->driver_ok) {
         vsk_mux_reset(dev->mux, now_ms);
         dev->event = EVENT_NONE;
     }
-    dev->features = ok ? features : 0;
     dev->driver_ok = ok;
     vsk_mux_set_open(dev->mux, ok);
     if (ok) {

@@ -485,6 +485,19 @@ static void test_notification_alone_does_not_take_the_event(void)
     close(client);
 }
 
+static void test_more_event_buffers_than_are_counted(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int client;
+
+    vm_give(vm, VSK_QUEUE_EVENT, 40, 4);
+    transport_reset(vm);
+    expect_event(vm);
+    client = vm_client(vm, 22);
+    expect_request(vm);
+    close(client);
+}
+
 static void test_rx_goes_on_if_the_event_is_not_taken(void)
 {
     g_autoptr(Vm) vm = vm_new();
@@ -621,6 +634,8 @@ int main(int argc, char **argv)
          test_rx_is_held_until_the_event_is_taken);
     TEST("event/notification-alone-does-not-take-it",
          test_notification_alone_does_not_take_the_event);
+    TEST("event/more-buffers-than-are-counted-do-not-hold-rx",
+         test_more_event_buffers_than_are_counted);
     TEST("event/rx-goes-on-if-it-is-not-taken",
          test_rx_goes_on_if_the_event_is_not_taken);
     TEST("event/rx-goes-on-without-event-buffers",
