@@ -33,9 +33,14 @@
  */
 
 #include "qemu/osdep.h"
-#include "block/aio-wait.h"
 #include "hw/virtio/virtio.h"
 #include "vhost-vsock-emulator.h"
+
+#if QEMU_AT_LEAST(11, 0)
+#include "qemu/aio-wait.h"
+#else
+#include "block/aio-wait.h"
+#endif
 
 #if !QEMU_AT_LEAST(8, 1)
 #define aio_set_fd_handler(ctx, fd, ...) \

@@ -30,7 +30,6 @@
 #include "qemu/module.h"
 #include "standard-headers/linux/virtio_ids.h"
 #include "standard-headers/linux/virtio_vsock.h"
-#include "migration/qemu-file-types.h"
 #include "migration/vmstate.h"
 #include "trace.h"
 #include "vhost-vsock-internal.h"
