@@ -35,6 +35,7 @@ static bool event_is_owed(const VskDev *dev)
 void vsk_dev_send_event(VskDev *dev, int64_t now_ms)
 {
     uint32_t id = GUINT32_TO_LE(VSK_EVENT_TRANSPORT_RESET);
+    unsigned int n = 0;
     VskChain chain;
 
     if (!event_is_owed(dev)) {
@@ -42,7 +43,7 @@ void vsk_dev_send_event(VskDev *dev, int64_t now_ms)
     }
     /* A chain that comes after the last look is told of. */
     dev->ops->set_notification(dev->opaque, VSK_QUEUE_EVENT, true);
-    while (event_is_owed(dev) &&
+    while (event_is_owed(dev) && n++ < VSK_CALL_PACKETS &&
            dev->ops->pop(dev->opaque, VSK_QUEUE_EVENT, &chain)) {
         bool fits = vsk_iov_size(chain.in, chain.n_in) >= sizeof(id);
 
@@ -63,6 +64,9 @@ void vsk_dev_send_event(VskDev *dev, int64_t now_ms)
         dev->ops->push(dev->opaque, VSK_QUEUE_EVENT, &chain,
                        fits ? sizeof(id) : 0);
         dev->ops->flush(dev->opaque, VSK_QUEUE_EVENT);
+    }
+    if (n > VSK_CALL_PACKETS) {
+        dev->again = true;
     }
 }
 

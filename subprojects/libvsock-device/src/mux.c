@@ -548,7 +548,10 @@ bool vsk_mux_dispatch(VskMux *mux, int64_t now_ms)
     for (int i = 0; i < DISPATCH_BATCHES && more; i++) {
         more = serve_events(mux, now_ms);
     }
-    if (mux->host_is_due || (host_at >= 0 && host_at <= now_ms)) {
+    if (host_at >= 0 && host_at <= now_ms) {
+        mux->host_is_due = true;
+    }
+    if (mux->host_is_due) {
         serve_host(mux, now_ms);
     }
     if (!mux->paused) {
