@@ -295,6 +295,8 @@ static void test_deaf_host_with_staged_bytes(void)
     host_has_room(f, SIZE_MAX);
     expect_shutdown(f, VSK_SHUTDOWN_RECEIVE);
     g_assert_null(f->conn->ring.data);
+    host_sends_no_more(f); /* the guest was told: no reason for an RST */
+    expect_shutdown(f, VSK_SHUTDOWN_BOTH);
 }
 
 static void test_halves_one_after_the_other(void)
@@ -407,6 +409,33 @@ static void test_data_to_a_closed_host_resets(void)
     guest_sends(f, "crossing");
     expect(f, VSK_OP_RST);
     expect_dead(f);
+}
+
+static void test_data_finds_the_closed_host(void)
+{
+    g_autoptr(Flow) f = flow_from_guest();
+
+    f->s->ended = true;
+    f->s->deaf = true; /* and no event has told of it */
+    guest_sends(f, "lost");
+    expect(f, VSK_OP_RST);
+    expect_dead(f);
+}
+
+/* The end of file is read when the hang-up is there, too, but not told. */
+static void test_close_is_told_as_one(void)
+{
+    g_autoptr(Flow) f = flow_from_guest();
+    char byte;
+    struct iovec iov = { &byte, 1 };
+    VskHdr hdr;
+
+    host_sends_no_more(f);
+    f->s->deaf = true;
+    g_assert_cmpuint(vsk_conn_read(f->conn, &iov, 1), ==, 0);
+    g_assert_true(vsk_conn_next_control(f->conn, &hdr));
+    g_assert_cmpint(hdr.op, ==, VSK_OP_SHUTDOWN);
+    g_assert_cmpuint(hdr.flags, ==, VSK_SHUTDOWN_BOTH);
 }
 
 static void test_reading_a_broken_channel_resets(void)
@@ -696,6 +725,8 @@ int main(int argc, char **argv)
          test_host_bytes_go_before_the_reset);
     TEST("close/data-to-a-closed-host-resets",
          test_data_to_a_closed_host_resets);
+    TEST("close/data-finds-it", test_data_finds_the_closed_host);
+    TEST("close/is-told-as-one", test_close_is_told_as_one);
     TEST("close/reading-a-broken-channel-resets",
          test_reading_a_broken_channel_resets);
     TEST("close/unclean-without-credit-resets",

@@ -9,6 +9,7 @@
 #include "unix-socket.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -242,6 +243,24 @@ static void test_half_closed_client_is_served(void)
     fd = expect_client(h, 5);
     unix_write(fd, "answer");
     unix_expect(client, "answer");
+    close(fd);
+    close(client);
+}
+
+static void test_served_client_is_not_watched(void)
+{
+    g_autoptr(HostFixture) h = host_fixture_new();
+    int client = host_client(h);
+    struct pollfd pfd = { .fd = vsk_host_get_fd(h->host), .events = POLLIN };
+    int fd;
+
+    unix_write(client, "CONN");
+    expect_quiet(h);
+    unix_write(client, "ECT 5\n");
+    fd = expect_client(h, 5);
+    expect_quiet(h);
+    unix_write(client, "data");
+    g_assert_cmpint(poll(&pfd, 1, 0), ==, 0);
     close(fd);
     close(client);
 }
@@ -640,6 +659,7 @@ int main(int argc, char **argv)
     TEST("client/leaves-behind-its-line",
          test_client_that_leaves_behind_its_line);
     TEST("client/half-closed-is-served", test_half_closed_client_is_served);
+    TEST("client/served-is-not-watched", test_served_client_is_not_watched);
     TEST("client/silent-is-dropped-in-time",
          test_silent_client_is_dropped_in_time);
     TEST("client/slow-line-gets-no-more-time",
