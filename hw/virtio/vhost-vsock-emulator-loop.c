@@ -19,8 +19,12 @@
  *
  * While it waits, the main loop holds the BQL.  An iothread that needs the BQL
  * then would wait for ever, and it needs it for memory that is not RAM.  So
- * rings have to be RAM, nothing is popped while the main loop waits, and the
- * queues are only looked at after vhost_vsock_loop_attach() has returned.
+ * rings have to be RAM, no pop begins while the main loop waits, and the queues
+ * are only looked at after vhost_vsock_loop_attach() has returned.  What is
+ * left is a pop that is under way then, of a chain whose buffers a guest has
+ * put into device registers: mapping them is the virtio core's, and every
+ * device with an iothread has this in common.  Such a guest stops itself and
+ * its QEMU, nobody else; without an iothread it cannot.
  *
  * A guest can place a ring over the device's own registers after the start, so
  * that writing to it resets the device in the midst of a call of the library.

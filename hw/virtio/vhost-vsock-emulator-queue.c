@@ -37,7 +37,9 @@ static bool range_is_ram(AddressSpace *as, hwaddr addr, hwaddr size,
                                                    is_write,
                                                    MEMTXATTRS_UNSPECIFIED);
 
-        if (!memory_region_is_ram(mr) || !len) {
+        /* A write to ROM, or any access to a RAM device, takes the BQL. */
+        if (!memory_region_is_ram(mr) || memory_region_is_ram_device(mr) ||
+            (is_write && memory_region_is_rom(mr)) || !len) {
             return false;
         }
         addr += len;
@@ -246,6 +248,7 @@ static const char *const warnings[VSK_REFUSED_NUM] = {
 static void emulator_refused(void *opaque, VskRefusal why, const VskHdr *hdr)
 {
     static const VskHdr none;
+    const VskHdr *h = hdr ?: &none;
     VSockEmulator *e = opaque;
     VSockRefusalLog *log = &e->refusals[why];
     uint64_t cid = e->vsock->guest_cid;
@@ -254,12 +257,8 @@ static void emulator_refused(void *opaque, VskRefusal why, const VskHdr *hdr)
     int64_t now_ms;
 
     trace_vhost_vsock_refused(cid, vsk_refusal_name(why),
-                              op_name((hdr ?: &none)->op),
-                              (hdr ?: &none)->src_cid,
-                              (hdr ?: &none)->src_port,
-                              (hdr ?: &none)->dst_cid,
-                              (hdr ?: &none)->dst_port,
-                              (hdr ?: &none)->len);
+                              op_name(h->op), h->src_cid, h->src_port,
+                              h->dst_cid, h->dst_port, h->len);
     if (!warnings[why]) {
         return;
     }

@@ -272,6 +272,7 @@ static char *absolute_path(const char *path)
 static bool choose_paths(VHostVSock *s, char **ret_path, char **ret_shared,
                          Error **errp)
 {
+    ERRP_GUARD();
     char path[VSK_SUN_PATH_SIZE];
     g_autofree char *dir = NULL;
     int ret;

@@ -11,8 +11,8 @@
 #include "hw/virtio/vhost-vsock.h"
 
 /*
- * One source compiles on QEMU 7.2 to 11.1.  Where a name or a type changed on
- * the way, the difference is here and nowhere else.
+ * One source compiles on QEMU 7.2 to 11.1.  What changed on the way and several
+ * files need is here; the rest is beside its only use.
  */
 #define QEMU_AT_LEAST(major, minor)             \
     (QEMU_VERSION_MAJOR > (major) ||            \

@@ -69,21 +69,22 @@ static void send_reset_event(VSockKernel *k)
 {
     VirtQueue *vq = k->vsock->vqs[VHOST_VSOCK_VQ_EVENT];
     VirtQueueElement *elem;
-    size_t len;
 
-    if (!k->reset_event_due) {
-        return;
+    /* No buffer: the next notification of the queue brings us back.  Bad ones
+     * are given back; there are no more than the queue has descriptors. */
+    for (int i = 0; k->reset_event_due && i < VHOST_VSOCK_VQ_SIZE; i++) {
+        size_t len;
+
+        elem = virtqueue_pop(vq, sizeof(*elem));
+        if (!elem) {
+            return;
+        }
+        len = fill_reset_event(elem);
+        k->reset_event_due = len == 0;
+        virtqueue_push(vq, elem, len);
+        virtio_notify(VIRTIO_DEVICE(k->vsock), vq);
+        g_free(elem);
     }
-    elem = virtqueue_pop(vq, sizeof(*elem));
-    if (!elem) {
-        /* The next notification of the queue brings us back. */
-        return;
-    }
-    len = fill_reset_event(elem);
-    k->reset_event_due = len == 0;
-    virtqueue_push(vq, elem, len);
-    virtio_notify(VIRTIO_DEVICE(k->vsock), vq);
-    g_free(elem);
 }
 
 static void kernel_handle_output(VHostVSock *s, unsigned int queue)
@@ -287,6 +288,7 @@ int vhost_vsock_kernel_open(VHostVSock *s, Error **errp)
 
 bool vhost_vsock_kernel_init(VHostVSock *s, int fd, Error **errp)
 {
+    ERRP_GUARD();
     VSockKernel *k = g_new0(VSockKernel, 1);
     const VhostOps *ops;
     int ret;

@@ -27,6 +27,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
+#include "qemu/error-report.h"
 #include "qemu/module.h"
 #include "standard-headers/linux/virtio_ids.h"
 #include "standard-headers/linux/virtio_vsock.h"
@@ -149,6 +150,7 @@ static bool check_combination(const VHostVSock *s, Error **errp)
     return true;
 }
 
+#ifdef CONFIG_VHOST_KERNEL
 /* Whether an open() that failed so says that there is no vhost_vsock here for
  * us, rather than that something went wrong. */
 static bool kernel_is_out_of_reach(int err)
@@ -156,6 +158,7 @@ static bool kernel_is_out_of_reach(int err)
     return err == -ENOENT || err == -ENODEV || err == -ENXIO ||
            err == -EACCES || err == -EPERM;
 }
+#endif
 
 static bool init_backend(VHostVSock *s, Error **errp)
 {
@@ -173,6 +176,10 @@ static bool init_backend(VHostVSock *s, Error **errp)
     int fd = vhost_vsock_kernel_open(s, &local_err);
 
     if (fd >= 0) {
+        if (s->iothread) {
+            warn_report("vhost-vsock: the host kernel moves the packets: "
+                        "iothread is ignored (backend=emulator uses it)");
+        }
         return vhost_vsock_kernel_init(s, fd, errp);
     }
     if (s->backend == VHOST_VSOCK_BACKEND_KERNEL || s->vhostfd ||
