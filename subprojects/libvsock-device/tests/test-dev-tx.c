@@ -348,6 +348,42 @@ static void test_neighbours_keep_their_order(void)
     link_free(&link);
 }
 
+static void test_neighbours_of_one_guest_port(void)
+{
+    Link link = link_new();
+    int listener = vm_listen(link.vm, HOST_PORT + 1, 1);
+    int other = vm_open(link.vm, listener, GUEST_PORT, HOST_PORT + 1);
+    VskHdr hdr = vm_hdr(link.vm, VSK_OP_RW, GUEST_PORT, HOST_PORT + 1);
+
+    hdr.len = 5;
+    put_text(link.vm, GUEST_PORT, "one");
+    vm_put(link.vm, &hdr, "other", 5);
+    put_text(link.vm, GUEST_PORT, "two");
+    vm_kick(link.vm, VSK_QUEUE_TX);
+    unix_expect(link.fd, "onetwo");
+    unix_expect(other, "other");
+    close(other);
+    close(listener);
+    link_free(&link);
+}
+
+static void test_payload_of_other_ops_joins_no_batch(void)
+{
+    Link link = link_new();
+    VskHdr hdr = vm_hdr(link.vm, VSK_OP_CREDIT_REQUEST, GUEST_PORT,
+                        HOST_PORT);
+
+    hdr.len = 4;
+    put_text(link.vm, GUEST_PORT, "one ");
+    vm_put(link.vm, &hdr, "junk", 4);
+    put_text(link.vm, GUEST_PORT, "two");
+    vm_kick(link.vm, VSK_QUEUE_TX);
+    unix_expect(link.fd, "one two");
+    vm_expect(link.vm, VSK_OP_CREDIT_UPDATE, GUEST_PORT, HOST_PORT);
+    g_assert_cmpuint(vm_stats(link.vm).bytes_from_guest, ==, 7);
+    link_free(&link);
+}
+
 /* More chains, bytes and pieces than one batch holds. */
 static void test_more_than_one_batch(void)
 {
@@ -539,6 +575,25 @@ static void test_stops_when_replies_wait(void)
     vm_expect_nothing(vm);
 }
 
+/* One notification for all buffers must do. */
+static void test_goes_on_when_replies_have_gone(void)
+{
+    enum { N = 3 * VSK_MAX_ORPHAN_RSTS };
+    g_autoptr(Vm) vm = vm_new_bare(&(VskDevConfig) { 0 });
+
+    for (uint32_t i = 0; i < N; i++) {
+        VskHdr hdr = vm_hdr(vm, VSK_OP_RW, i, 1);
+
+        vm_put(vm, &hdr, NULL, 0);
+    }
+    vm_kick(vm, VSK_QUEUE_TX);
+    vm_give(vm, VSK_QUEUE_RX, N, VSK_HDR_SIZE);
+    for (uint32_t i = 0; i < N; i++) {
+        vm_expect(vm, VSK_OP_RST, i, 1);
+    }
+    g_assert_cmpuint(vm_take_tx(vm), ==, N);
+}
+
 static void test_stop_ends_with_a_driver_reset(void)
 {
     g_autoptr(Vm) vm = vm_new_bare(&(VskDevConfig) { 0 });
@@ -630,6 +685,9 @@ int main(int argc, char **argv)
     TEST("other-type-gets-rst-of-that-type",
          test_other_type_gets_rst_of_that_type);
     TEST("neighbours-keep-their-order", test_neighbours_keep_their_order);
+    TEST("neighbours-of-one-guest-port", test_neighbours_of_one_guest_port);
+    TEST("payload-of-other-ops-joins-no-batch",
+         test_payload_of_other_ops_joins_no_batch);
     TEST("more-than-one-batch", test_more_than_one_batch);
     TEST("batch-ends-at-other-ops", test_batch_ends_at_other_ops);
     TEST("batch-ends-at-what-is-refused",
@@ -642,6 +700,8 @@ int main(int argc, char **argv)
          test_ring_that_lies_is_not_asked_for_ever);
     TEST("goes-on-while-rx-is-full", test_goes_on_while_rx_is_full);
     TEST("stops-when-replies-wait", test_stops_when_replies_wait);
+    TEST("goes-on-when-replies-have-gone",
+         test_goes_on_when_replies_have_gone);
     TEST("stop-ends-with-a-driver-reset",
          test_stop_ends_with_a_driver_reset);
     TEST("one-call-is-bounded", test_one_call_is_bounded);
