@@ -11,7 +11,7 @@
 
 #define PATTERN 0xa5
 
-/* --- Chains -------------------------------------------------------------------- */
+/* --- Chains -------------------------------------------------------------- */
 
 static struct iovec *make_pieces(const size_t *sizes, unsigned int n,
                                  int fill)
@@ -74,7 +74,7 @@ static void assert_untouched(const FakeChain *chain, size_t from)
     }
 }
 
-/* --- What the device does ---------------------------------------------------------- */
+/* --- What the device does ------------------------------------------------ */
 
 static FakeRing *touch(void *opaque, VskQueue queue)
 {
@@ -203,7 +203,7 @@ const VskDevOps fake_ring_least_ops = {
     .set_notification = ring_set_notification,
 };
 
-/* --- What the driver does -------------------------------------------------------------- */
+/* --- What the driver does ------------------------------------------------ */
 
 FakeRings *fake_rings_new(void)
 {

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-/* --- What epoll would tell --------------------------------------------------- */
+/* --- What epoll would tell ----------------------------------------------- */
 
 enum {
     SHAPE_NO_INPUT_END = 1 << 0, /* end of file behind the input */
@@ -60,7 +60,7 @@ static void report_if_changed(Flow *f)
     }
 }
 
-/* --- Flows ----------------------------------------------------------------- */
+/* --- Flows --------------------------------------------------------------- */
 
 static Flow *flow_new(void)
 {
@@ -137,7 +137,7 @@ void flow_free(Flow *f)
     }
 }
 
-/* --- The guest ------------------------------------------------------------- */
+/* --- The guest ----------------------------------------------------------- */
 
 /* Hand over one packet; VSK_REFUSED_NUM: it was taken. */
 static VskRefusal give(Flow *f, const VskHdr *hdr, const void *bytes)
@@ -207,7 +207,7 @@ void guest_is_refused(Flow *f, VskOp op, uint32_t len, VskRefusal why)
     g_assert_cmpint(give(f, &hdr, bytes), ==, why);
 }
 
-/* --- The host program ------------------------------------------------------ */
+/* --- The host program ---------------------------------------------------- */
 
 void host_writes_bytes(Flow *f, const void *bytes, size_t len)
 {
@@ -259,7 +259,7 @@ bool host_sees_eof(const Flow *f)
     return f->s->shut_wr || f->s->closed;
 }
 
-/* --- What the guest gets ---------------------------------------------------- */
+/* --- What the guest gets ------------------------------------------------- */
 
 static void check(Flow *f, const VskHdr *hdr, VskOp op)
 {

@@ -30,7 +30,7 @@ typedef struct Flow {
     unsigned int shape;  /* of the host's socket, as epoll last saw it */
 } Flow;
 
-/* --- Flows ----------------------------------------------------------------- */
+/* --- Flows --------------------------------------------------------------- */
 
 /* The guest's REQUEST has come; RESPONSE is owed. */
 Flow *flow_requested_by_guest(void);
@@ -48,7 +48,7 @@ void flow_free(Flow *f);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Flow, flow_free)
 
-/* --- The guest ------------------------------------------------------------- */
+/* --- The guest ----------------------------------------------------------- */
 
 void guest_sends(Flow *f, const char *text);
 void guest_sends_bytes(Flow *f, const void *bytes, size_t len);
@@ -64,7 +64,7 @@ void guest_resizes(Flow *f, uint32_t buf_alloc);
 /* A packet that is refused, for @why. */
 void guest_is_refused(Flow *f, VskOp op, uint32_t len, VskRefusal why);
 
-/* --- The host program ------------------------------------------------------ */
+/* --- The host program ---------------------------------------------------- */
 
 void host_writes(Flow *f, const char *text);
 void host_writes_bytes(Flow *f, const void *bytes, size_t len);
@@ -79,7 +79,7 @@ void host_got(Flow *f, const char *text);
 /* Whether it reads an end of file once it has read all. */
 bool host_sees_eof(const Flow *f);
 
-/* --- What the guest gets ---------------------------------------------------- */
+/* --- What the guest gets ------------------------------------------------- */
 
 /* The next packet is @op, with no payload and no flags. */
 void expect(Flow *f, VskOp op);

@@ -52,7 +52,7 @@ static uint32_t random_up_to(GRand *rand, uint32_t max)
     return (uint32_t)g_rand_int_range(rand, 0, (gint32)max + 1);
 }
 
-/* --- The guest ---------------------------------------------------------------- */
+/* --- The guest ----------------------------------------------------------- */
 
 Guest *guest_new(Vm *vm, GRand *rand)
 {
@@ -214,7 +214,7 @@ void guest_forget(Guest *guest)
     }
 }
 
-/* --- Packets that come to it ------------------------------------------------------- */
+/* --- Packets that come to it --------------------------------------------- */
 
 static void take_rw(Guest *guest, GuestFlow *flow)
 {
@@ -307,7 +307,7 @@ void guest_pull(Guest *guest)
     vm_take_tx(guest->vm);
 }
 
-/* --- Host programs --------------------------------------------------------------- */
+/* --- Host programs ------------------------------------------------------- */
 
 HostEnd *host_end_connect(Vm *vm, uint32_t guest_port)
 {

@@ -13,7 +13,7 @@
 
 #include "vm.h"
 
-/* --- The guest ---------------------------------------------------------------- */
+/* --- The guest ----------------------------------------------------------- */
 
 typedef enum GuestPhase {
     GUEST_CLOSED,
@@ -74,7 +74,7 @@ void guest_give(Guest *guest, unsigned int n, uint32_t max);
 /* Its driver was reset, or told that the transport was. */
 void guest_forget(Guest *guest);
 
-/* --- Host programs --------------------------------------------------------------- */
+/* --- Host programs ------------------------------------------------------- */
 
 typedef struct HostEnd {
     int fd;

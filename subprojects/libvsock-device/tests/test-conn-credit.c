@@ -10,7 +10,7 @@
 
 static char zeros[FLOW_BUF_ALLOC + 1];
 
-/* --- The guest's credit ------------------------------------------------------- */
+/* --- The guest's credit -------------------------------------------------- */
 
 static void test_no_data_beyond_credit(void)
 {
@@ -87,7 +87,7 @@ static void test_counters_wrap(void)
     expect_data(f, "gh");
 }
 
-/* --- Our credit ----------------------------------------------------------------- */
+/* --- Our credit ---------------------------------------------------------- */
 
 static void test_whole_window_may_be_used(void)
 {

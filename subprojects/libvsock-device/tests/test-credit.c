@@ -20,7 +20,7 @@ static void peer_says(VskCredit *credit, uint32_t buf_alloc, uint32_t fwd_cnt)
     vsk_credit_peer_update(credit, &hdr);
 }
 
-/* --- To the guest -------------------------------------------------------------- */
+/* --- To the guest -------------------------------------------------------- */
 
 static void test_room_before_a_word(void)
 {
@@ -107,7 +107,7 @@ static void test_lies_never_give_more(void)
     }
 }
 
-/* --- From the guest ------------------------------------------------------------- */
+/* --- From the guest ------------------------------------------------------ */
 
 static void test_received_up_to_the_window(void)
 {

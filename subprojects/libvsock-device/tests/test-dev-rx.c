@@ -64,7 +64,7 @@ static void expect_returned_empty(Link *link, unsigned int n)
     g_assert_cmpuint(vm_refused(link->vm, VSK_REFUSED_RX_CHAIN_SHORT), ==, n);
 }
 
-/* --- Layouts (Q4) ------------------------------------------------------------- */
+/* --- Layouts (Q4) -------------------------------------------------------- */
 
 static void test_any_split(void)
 {
@@ -207,7 +207,7 @@ static void test_huge_chain_gets_no_more_than_64k(void)
     link_free(&link);
 }
 
-/* --- Bursts ------------------------------------------------------------------------ */
+/* --- Bursts -------------------------------------------------------------- */
 
 static void test_bytes_spread_over_chains_in_order(void)
 {
@@ -350,7 +350,7 @@ static void test_one_turn_of_a_greedy_flow_is_bounded(void)
     link_free(&link);
 }
 
-/* --- Starvation ---------------------------------------------------------------------- */
+/* --- Starvation ---------------------------------------------------------- */
 
 static void test_packets_wait_for_buffers(void)
 {

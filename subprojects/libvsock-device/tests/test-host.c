@@ -1,20 +1,19 @@
 /*
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Host clients with their CONNECT line, and host programs that listen: host.h.
+ * Host clients and their CONNECT line: host.h.
  */
 
 #include "host-fixture.h"
 #include "limits.h"
 #include "unix-socket.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* --- Lines -------------------------------------------------------------------- */
+/* --- Lines --------------------------------------------------------------- */
 
 typedef struct LineRow {
     const char *name;
@@ -193,7 +192,7 @@ static void test_descriptor_with_the_line_is_not_kept(void)
     close(client);
 }
 
-/* --- Clients that leave or wait -------------------------------------------------- */
+/* --- Clients that leave or wait ------------------------------------------ */
 
 static void test_client_that_came_and_went(void)
 {
@@ -359,284 +358,6 @@ static void test_free_drops_all_clients(void)
     }
 }
 
-/* --- Limits and faults -------------------------------------------------------------- */
-
-static void test_too_many_clients_without_a_line(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    int clients[VSK_MAX_HOST_CLIENTS];
-    int one_more;
-
-    for (unsigned int i = 0; i < VSK_MAX_HOST_CLIENTS; i++) {
-        clients[i] = host_client(h);
-    }
-    expect_quiet(h); /* as many as there may be */
-    one_more = host_client(h);
-    expect_drop(h, VSK_REFUSED_HOST_LIMIT);
-    expect_quiet(h);
-    unix_expect_last(clients[0], ""); /* the oldest */
-    for (unsigned int i = 1; i < VSK_MAX_HOST_CLIENTS; i++) {
-        unix_expect_nothing(clients[i]);
-    }
-    unix_write(one_more, "CONNECT 5\n");
-    close(expect_client(h, 5));
-    unix_write(clients[1], "CONNECT 6\n");
-    close(expect_client(h, 6));
-    for (unsigned int i = 0; i < VSK_MAX_HOST_CLIENTS; i++) {
-        close(clients[i]);
-    }
-    close(one_more);
-}
-
-static void test_limit_is_no_limit_for_those_with_a_line(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    int clients[2 * VSK_MAX_HOST_CLIENTS];
-
-    for (unsigned int i = 0; i < G_N_ELEMENTS(clients); i++) {
-        clients[i] = host_client(h);
-        unix_write(clients[i], "CONNECT 5\n");
-    }
-    for (unsigned int i = 0; i < G_N_ELEMENTS(clients); i++) {
-        close(expect_client(h, 5));
-        close(clients[i]);
-    }
-    expect_quiet(h);
-}
-
-static void test_client_beyond_the_limit_with_its_line(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    int clients[VSK_MAX_HOST_CLIENTS];
-    int late;
-
-    for (unsigned int i = 0; i < VSK_MAX_HOST_CLIENTS; i++) {
-        clients[i] = host_client(h);
-    }
-    expect_quiet(h);
-    late = host_client(h);
-    unix_write(late, "CONNECT 9\nhi");
-    expect_drop(h, VSK_REFUSED_HOST_LIMIT);
-    close(expect_client(h, 9));
-    expect_quiet(h);
-    for (unsigned int i = 0; i < VSK_MAX_HOST_CLIENTS; i++) {
-        close(clients[i]);
-    }
-    close(late);
-}
-
-static void test_emfile_is_retried(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    int client = host_client(h);
-
-    if (!can_limit_fds()) {
-        return;
-    }
-    unix_write(client, "CONNECT 5\n");
-    limit_fds();
-    expect_quiet(h);
-    g_assert_cmpint(vsk_host_next_deadline(h->host), ==,
-                    h->now_ms + VSK_ACCEPT_RETRY_MS);
-    h->now_ms += VSK_ACCEPT_RETRY_MS - 1;
-    expect_quiet(h);
-    h->now_ms++;
-    expect_quiet(h); /* still none: again later */
-    g_assert_cmpint(vsk_host_next_deadline(h->host), ==,
-                    h->now_ms + VSK_ACCEPT_RETRY_MS);
-    unlimit_fds();
-    expect_quiet(h);
-    h->now_ms += VSK_ACCEPT_RETRY_MS;
-    close(expect_client(h, 5));
-    expect_quiet(h);
-    g_assert_cmpint(vsk_host_next_deadline(h->host), ==, -1);
-    close(client);
-}
-
-static void test_no_descriptor_for_epoll(void)
-{
-    g_autoptr(TempDir) dir = temp_dir_new();
-    g_autofree char *path = temp_dir_file(dir, "3.vsock");
-    g_autofree char *list = NULL;
-    g_autoptr(GError) err = NULL;
-    unsigned int before = open_fds();
-    int spare[2];
-
-    if (!can_limit_fds()) {
-        return;
-    }
-    /* Two are enough for the lock and the socket. */
-    spare[0] = open("/dev/null", O_RDONLY);
-    spare[1] = open("/dev/null", O_RDONLY);
-    limit_fds();
-    close(spare[0]);
-    close(spare[1]);
-    g_assert_null(vsk_host_new(path, NULL, 5000, &err));
-    unlimit_fds();
-    g_assert_error(err, VSK_ERROR, VSK_ERROR_SYSTEM);
-    g_assert_cmpuint(open_fds(), ==, before);
-    list = temp_dir_list(dir);
-    g_assert_cmpstr(list, ==, "");
-}
-
-/* --- Host programs that listen -------------------------------------------------------- */
-
-static int connect_to_port(HostFixture *h, uint32_t port)
-{
-    VskRefusal why = VSK_REFUSED_NUM;
-    int fd = vsk_host_connect(h->host, 3, 1024, port, h->unique, &why);
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(why, ==, VSK_REFUSED_NUM);
-    g_assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
-    g_assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
-    return fd;
-}
-
-static void expect_no_connect(HostFixture *h, uint32_t port, VskRefusal why)
-{
-    VskRefusal got = VSK_REFUSED_NUM;
-    unsigned int before = open_fds();
-
-    g_assert_cmpint(vsk_host_connect(h->host, 3, 1024, port, h->unique, &got),
-                    ==, -1);
-    g_assert_cmpint(got, ==, why);
-    g_assert_cmpuint(open_fds(), ==, before);
-}
-
-static void test_connects_to_a_listener(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    int listener = host_listens(h, 80, 1);
-    int fd = connect_to_port(h, 80);
-    int peer = unix_accept(listener);
-
-    unix_write(fd, "hello");
-    unix_expect(peer, "hello");
-    close(peer);
-    close(fd);
-    close(listener);
-}
-
-static void test_source_can_be_read_by_the_listener(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    int listener = host_listens(h, 80, 1);
-    int fd = connect_to_port(h, 80);
-    int peer = unix_accept(listener);
-    uint64_t cid;
-    uint32_t port;
-
-    unix_get_source(peer, &cid, &port);
-    g_assert_cmpuint(cid, ==, 3);
-    g_assert_cmpuint(port, ==, 1024);
-    close(peer);
-    close(fd);
-    close(listener);
-}
-
-static void test_name_that_is_taken_does_no_harm(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    int listener = host_listens(h, 80, 2);
-    int a = connect_to_port(h, 80);
-    int b = connect_to_port(h, 80); /* same name: cannot be bound */
-
-    close(a);
-    close(b);
-    close(listener);
-}
-
-static void test_shared_listener_is_tried_last(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    int shared = host_listens_for_all(h, 80, 1);
-    int own, a, b;
-
-    a = connect_to_port(h, 80);
-    close(unix_accept(shared));
-    own = host_listens(h, 80, 1);
-    b = connect_to_port(h, 80);
-    close(unix_accept(own));
-    g_assert_false(unix_has_client(shared));
-    close(a);
-    close(b);
-    close(own);
-    close(shared);
-}
-
-static void test_dead_listener_does_not_hide_the_shared_one(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    int shared = host_listens_for_all(h, 80, 1);
-    int fd;
-
-    close(host_listens(h, 80, 1));
-    fd = connect_to_port(h, 80);
-    close(unix_accept(shared));
-    close(fd);
-    close(shared);
-}
-
-static void test_nobody_listens(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    g_autofree char *file = g_strdup_printf("%s_82", h->path);
-
-    expect_no_connect(h, 80, VSK_REFUSED_NO_LISTENER);
-    close(host_listens(h, 81, 1)); /* and has died */
-    expect_no_connect(h, 81, VSK_REFUSED_NO_LISTENER);
-    g_assert_true(g_file_set_contents(file, "", 0, NULL));
-    expect_no_connect(h, 82, VSK_REFUSED_NO_LISTENER);
-}
-
-static void test_path_too_long_to_connect(void)
-{
-    g_autoptr(TempDir) dir = temp_dir_new();
-    g_autofree char *path = temp_dir_file(dir, "3.vsock");
-    g_autofree char *shared = g_strnfill(200, 's');
-    VskHost *host = vsk_host_new(path, shared, 5000, NULL);
-    VskRefusal why;
-
-    g_assert_nonnull(host);
-    g_assert_cmpint(vsk_host_connect(host, 3, 1, 80, 1, &why), ==, -1);
-    g_assert_cmpint(why, ==, VSK_REFUSED_NO_LISTENER);
-    vsk_host_free(host);
-    vsk_host_free(NULL);
-}
-
-static void test_full_backlog_is_refused(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    int listener = host_listens(h, 80, 0);
-    int shared = host_listens_for_all(h, 80, 8);
-    int first = connect_to_port(h, 80);
-
-    expect_no_connect(h, 80, VSK_REFUSED_BACKLOG);
-    g_assert_false(unix_has_client(shared)); /* its own one is busy, is all */
-    close(unix_accept(listener));
-    close(connect_to_port(h, 80));
-    close(first);
-    close(shared);
-    close(listener);
-}
-
-static void test_no_descriptor_to_connect(void)
-{
-    g_autoptr(HostFixture) h = host_fixture_new();
-    int listener = host_listens(h, 80, 1);
-    VskRefusal why;
-
-    if (!can_limit_fds()) {
-        return;
-    }
-    limit_fds();
-    g_assert_cmpint(vsk_host_connect(h->host, 3, 1, 80, 1, &why), ==, -1);
-    unlimit_fds();
-    g_assert_cmpint(why, ==, VSK_REFUSED_LIMIT);
-    close(listener);
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -668,26 +389,5 @@ int main(int argc, char **argv)
          test_line_in_time_ends_the_wait);
     TEST("client/each-has-its-own-time", test_each_client_has_its_own_time);
     TEST("client/free-drops-all", test_free_drops_all_clients);
-    TEST("limits/clients-without-a-line",
-         test_too_many_clients_without_a_line);
-    TEST("limits/none-for-clients-with-a-line",
-         test_limit_is_no_limit_for_those_with_a_line);
-    TEST("limits/line-of-the-one-too-many",
-         test_client_beyond_the_limit_with_its_line);
-    TEST("faults/emfile-is-retried", test_emfile_is_retried);
-    TEST("faults/no-descriptor-for-epoll", test_no_descriptor_for_epoll);
-    TEST("connect/to-a-listener", test_connects_to_a_listener);
-    TEST("connect/source-can-be-read",
-         test_source_can_be_read_by_the_listener);
-    TEST("connect/taken-name-does-no-harm",
-         test_name_that_is_taken_does_no_harm);
-    TEST("connect/shared-listener-is-last",
-         test_shared_listener_is_tried_last);
-    TEST("connect/dead-listener-does-not-hide-the-shared",
-         test_dead_listener_does_not_hide_the_shared_one);
-    TEST("connect/nobody-listens", test_nobody_listens);
-    TEST("connect/path-too-long", test_path_too_long_to_connect);
-    TEST("connect/full-backlog-is-refused", test_full_backlog_is_refused);
-    TEST("connect/no-descriptor", test_no_descriptor_to_connect);
     return g_test_run();
 }

@@ -82,7 +82,7 @@ static void assert_works(const Place *place)
     assert_list(place, "");
 }
 
-/* --- Listening ------------------------------------------------------------------ */
+/* --- Listening ----------------------------------------------------------- */
 
 static void test_files_come_and_go(void)
 {
@@ -172,7 +172,7 @@ static void test_freeing_nothing_is_fine(void)
     vsk_listener_free(NULL);
 }
 
-/* --- What others left --------------------------------------------------------------- */
+/* --- What others left ---------------------------------------------------- */
 
 static void test_taken_is_refused(void)
 {

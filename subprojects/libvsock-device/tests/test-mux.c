@@ -4,7 +4,6 @@
  * All flows together: mux.h.
  */
 
-#include "limits.h"
 #include "mux-fixture.h"
 #include "unix-socket.h"
 
@@ -12,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* --- Which packet is whose (R rows) ------------------------------------------ */
+/* --- Which packet is whose (R rows) -------------------------------------- */
 
 static void test_packet_of_no_flow_gets_rst(void)
 {
@@ -158,7 +157,7 @@ static void test_waiting_rst_does_not_hit_the_next_flow(void)
     close(listener);
 }
 
-/* --- Packets that failed their checks --------------------------------------------- */
+/* --- Packets that failed their checks ------------------------------------ */
 
 static void refuse(MuxFixture *m, VskOp op, VskRefusal why)
 {
@@ -217,7 +216,7 @@ static void test_wrong_length_of_rst_gets_no_rst(void)
     close(listener);
 }
 
-/* --- Host clients ------------------------------------------------------------------- */
+/* --- Host clients -------------------------------------------------------- */
 
 static void test_client_becomes_a_flow(void)
 {
@@ -300,7 +299,7 @@ static void test_bad_clients_are_counted(void)
     close(client);
 }
 
-/* --- Turns ------------------------------------------------------------------------------ */
+/* --- Turns --------------------------------------------------------------- */
 
 static void test_turns_go_round(void)
 {
@@ -358,191 +357,7 @@ static void test_event_of_a_past_flow_leads_nowhere(void)
     close(listener);
 }
 
-/* --- Time ----------------------------------------------------------------------------------- */
-
-static void test_requests_time_out(void)
-{
-    g_autoptr(MuxFixture) m = mux_fixture_new(NULL);
-    int first = mux_client(m, 22);
-    int second;
-    uint32_t host_port;
-    VskHdr hdr;
-    VskConn *conn;
-
-    mux_settle(m);
-    vsk_mux_next(m->mux, m->now_ms, &hdr, &conn);
-    host_port = hdr.src_port;
-    g_assert_cmpint(vsk_mux_next_deadline(m->mux), ==, m->now_ms + 2000);
-    mux_passes(m, 500);
-    second = mux_client(m, 23);
-    mux_settle(m);
-    g_assert_cmpint(vsk_mux_next_deadline(m->mux), ==, m->now_ms + 1500);
-    mux_passes(m, 1499);
-    unix_expect_nothing(first);
-    mux_passes(m, 1);
-    unix_expect_last(first, "");
-    unix_expect_nothing(second);
-    g_assert_cmpuint(mux_refused(m, VSK_REFUSED_REQUEST_TIMEOUT), ==, 1);
-    vsk_mux_next(m->mux, m->now_ms, &hdr, &conn); /* the second's REQUEST */
-    g_assert_cmpint(hdr.op, ==, VSK_OP_REQUEST);
-    mux_expect(m, VSK_OP_RST, 22, host_port);
-    mux_passes(m, 500);
-    unix_expect_last(second, "");
-    g_assert_cmpint(vsk_mux_next_deadline(m->mux), ==, -1);
-    close(first);
-    close(second);
-}
-
-static void test_closes_time_out(void)
-{
-    g_autoptr(MuxFixture) m = mux_fixture_new(NULL);
-    int listener = mux_listen(m, 80, 4);
-    char byte;
-
-    close(mux_open(m, listener, 1024, 80));
-    mux_settle(m);
-    mux_expect_data(m, 1024, &byte, 1);
-    mux_expect(m, VSK_OP_SHUTDOWN, 1024, 80);
-    g_assert_cmpint(vsk_mux_next_deadline(m->mux), ==, m->now_ms + 8000);
-    mux_passes(m, 7999);
-    mux_expect_nothing(m);
-    mux_passes(m, 1);
-    g_assert_cmpuint(mux_refused(m, VSK_REFUSED_CLOSE_TIMEOUT), ==, 1);
-    mux_expect(m, VSK_OP_RST, 1024, 80);
-    g_assert_cmpuint(mux_conns(m), ==, 0);
-    close(listener);
-}
-
-static void test_time_stands_still_while_paused(void)
-{
-    g_autoptr(MuxFixture) m = mux_fixture_new(NULL);
-    int client = mux_client(m, 22);
-    int late;
-
-    mux_settle(m);
-    mux_passes(m, 1000);
-    vsk_mux_set_paused(m->mux, true, m->now_ms);
-    vsk_mux_set_paused(m->mux, true, m->now_ms);
-    g_assert_cmpint(vsk_mux_next_deadline(m->mux), ==, -1);
-    mux_passes(m, 50000);
-    late = mux_client(m, 23);
-    mux_passes(m, 50000);
-    vsk_mux_set_paused(m->mux, false, m->now_ms);
-    mux_passes(m, 999);
-    unix_expect_nothing(client);
-    mux_passes(m, 1);
-    unix_expect_last(client, "");
-    unix_expect_nothing(late);
-    close(client);
-    close(late);
-}
-
-/* --- Limits ----------------------------------------------------------------------------------- */
-
-static void test_max_conns(void)
-{
-    g_autoptr(MuxFixture) m = mux_fixture_new(&(VskDevConfig) {
-        .max_conns = 3,
-    });
-    int listener = mux_listen(m, 80, 8);
-    int fds[3];
-    int client;
-
-    for (uint32_t i = 0; i < 3; i++) {
-        fds[i] = mux_open(m, listener, 1000 + i, 80);
-    }
-    mux_says(m, VSK_OP_REQUEST, 1003, 80);
-    g_assert_cmpuint(mux_refused(m, VSK_REFUSED_LIMIT), ==, 1);
-    mux_expect(m, VSK_OP_RST, 1003, 80);
-    client = mux_client(m, 22);
-    mux_settle(m);
-    g_assert_cmpuint(mux_refused(m, VSK_REFUSED_LIMIT), ==, 1);
-    unix_expect_last(client, "");
-    close(client);
-    mux_says(m, VSK_OP_RST, 1000, 80); /* room for one */
-    close(fds[0]);
-    fds[0] = mux_open(m, listener, 1003, 80);
-    for (int i = 0; i < 3; i++) {
-        close(fds[i]);
-    }
-    close(listener);
-}
-
-static void test_window_shrinks_with_load(void)
-{
-    enum { MAX_STAGED = 2 << 20, WINDOW = 20000 };
-    g_autoptr(MuxFixture) m = mux_fixture_new(&(VskDevConfig) {
-        .max_conns = 1000,
-        .max_staged = MAX_STAGED,
-        .buf_alloc = WINDOW,
-    });
-    int listener = mux_listen(m, 80, 4);
-    uint64_t advertised = 0;
-    uint32_t last = WINDOW;
-    int fds[1000];
-    uint32_t port;
-
-    for (port = 1; port < 1000; port++) {
-        mux_says(m, VSK_OP_REQUEST, port, 80);
-        if (mux_refused(m, VSK_REFUSED_LIMIT)) {
-            break;
-        }
-        mux_expect(m, VSK_OP_RESPONSE, port, 80);
-        g_assert_cmpuint(m->last.buf_alloc, <=, last);
-        g_assert_cmpuint(m->last.buf_alloc, >=, VSK_MIN_BUF_ALLOC);
-        last = m->last.buf_alloc;
-        advertised += last;
-        fds[port] = unix_accept(listener);
-    }
-    mux_expect(m, VSK_OP_RST, port, 80);
-    g_assert_cmpuint(last, ==, VSK_MIN_BUF_ALLOC);
-    g_assert_cmpuint(advertised, <=, MAX_STAGED);
-    g_assert_cmpuint(advertised, >, MAX_STAGED - VSK_MIN_BUF_ALLOC);
-    for (uint32_t i = 1; i < port; i++) {
-        mux_says(m, VSK_OP_RST, i, 80);
-        close(fds[i]);
-    }
-    mux_says(m, VSK_OP_REQUEST, 1, 80); /* all is given back */
-    mux_expect(m, VSK_OP_RESPONSE, 1, 80);
-    g_assert_cmpuint(m->last.buf_alloc, ==, WINDOW);
-    close(listener);
-}
-
-static void test_rsts_that_wait_are_bounded(void)
-{
-    g_autoptr(MuxFixture) m = mux_fixture_new(NULL);
-    uint32_t n = 0;
-
-    while (vsk_mux_can_take(m->mux)) {
-        mux_says(m, VSK_OP_RW, n++, 80);
-        g_assert_cmpuint(n, <=, VSK_MAX_ORPHAN_RSTS);
-    }
-    g_assert_cmpuint(n, ==, VSK_MAX_ORPHAN_RSTS - 1);
-    mux_says(m, VSK_OP_RW, n++, 80); /* one of the two there is room for */
-    for (uint32_t i = 0; i < n; i++) {
-        mux_expect(m, VSK_OP_RST, i, 80); /* in order, none lost */
-    }
-    mux_expect_nothing(m);
-    g_assert_true(vsk_mux_can_take(m->mux));
-}
-
-static void test_no_descriptor_refuses_the_request(void)
-{
-    g_autoptr(MuxFixture) m = mux_fixture_new(NULL);
-    int listener = mux_listen(m, 80, 4);
-
-    if (!can_limit_fds()) {
-        return;
-    }
-    limit_fds();
-    mux_says(m, VSK_OP_REQUEST, 1024, 80);
-    unlimit_fds();
-    g_assert_cmpuint(mux_refused(m, VSK_REFUSED_LIMIT), ==, 1);
-    mux_expect(m, VSK_OP_RST, 1024, 80);
-    close(listener);
-}
-
-/* --- Reset ------------------------------------------------------------------------------------ */
+/* --- Reset --------------------------------------------------------------- */
 
 static void test_reset_ends_all_in_silence(void)
 {
@@ -642,14 +457,6 @@ int main(int argc, char **argv)
     TEST("turns/go-round", test_turns_go_round);
     TEST("events/of-a-past-flow-lead-nowhere",
          test_event_of_a_past_flow_leads_nowhere);
-    TEST("time/requests-time-out", test_requests_time_out);
-    TEST("time/closes-time-out", test_closes_time_out);
-    TEST("time/stands-still-while-paused",
-         test_time_stands_still_while_paused);
-    TEST("limits/max-conns", test_max_conns);
-    TEST("limits/window-shrinks-with-load", test_window_shrinks_with_load);
-    TEST("limits/rsts-that-wait", test_rsts_that_wait_are_bounded);
-    TEST("limits/no-descriptor", test_no_descriptor_refuses_the_request);
     TEST("limits/no-descriptor-for-epoll", test_no_descriptor_for_epoll);
     TEST("reset/ends-all-in-silence", test_reset_ends_all_in_silence);
     TEST("free/with-open-flows", test_free_with_open_flows);

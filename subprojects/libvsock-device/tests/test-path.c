@@ -139,7 +139,7 @@ static void test_longer_port_path_is_refused(void)
     g_assert_cmpint(vsk_path_for_port(base, 5, path), ==, 0);
 }
 
-/* --- The directory ---------------------------------------------------------- */
+/* --- The directory ------------------------------------------------------- */
 
 static void test_dir_is_made_with_parents(void)
 {
@@ -229,7 +229,7 @@ static void test_dir_too_long_is_refused(void)
     g_assert_cmpint(vsk_path_prepare_dir(dir), ==, -ENAMETOOLONG);
 }
 
-/* --- Source names ------------------------------------------------------------ */
+/* --- Source names -------------------------------------------------------- */
 
 static void test_source_round_trip(void)
 {

@@ -170,7 +170,7 @@ static void test_rst_mirrors(void)
     g_assert_cmpuint(rst.fwd_cnt, ==, 0);
 }
 
-/* --- Checks ------------------------------------------------------------------ */
+/* --- Checks -------------------------------------------------------------- */
 
 #define PASSES VSK_REFUSED_NUM
 #define GUEST_CID 3
@@ -232,7 +232,7 @@ static void test_check(gconstpointer data)
     g_assert_cmpint(why, ==, row->why);
 }
 
-/* --- Scattered memory ---------------------------------------------------------- */
+/* --- Scattered memory ---------------------------------------------------- */
 
 static uint8_t memory[16] = "0123456789abcdef";
 

@@ -101,7 +101,7 @@ static void pull(World *w)
     guest_pull(w->guest);
 }
 
-/* --- Steps of the guest ------------------------------------------------------------ */
+/* --- Steps of the guest -------------------------------------------------- */
 
 static GuestFlow *some_flow(World *w)
 {
@@ -194,7 +194,7 @@ static void hostile_step(World *w)
     }
 }
 
-/* --- Steps of the host's programs ---------------------------------------------------- */
+/* --- Steps of the host's programs ---------------------------------------- */
 
 static void accept_all(World *w)
 {
@@ -249,7 +249,7 @@ static void host_step(World *w)
     }
 }
 
-/* --- Steps of the driver and the embedder ---------------------------------------------- */
+/* --- Steps of the driver and the embedder -------------------------------- */
 
 static void ring_step(World *w)
 {
@@ -335,7 +335,7 @@ static void embedder_step(World *w)
     }
 }
 
-/* --- Runs --------------------------------------------------------------------------------- */
+/* --- Runs ---------------------------------------------------------------- */
 
 static void step(World *w)
 {

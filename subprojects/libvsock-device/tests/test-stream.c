@@ -87,7 +87,7 @@ static void assert_host_reads(Pair *pair, const char *expected)
     g_assert_cmpmem(buf, (size_t)n, expected, strlen(expected));
 }
 
-/* --- Reading ------------------------------------------------------------------ */
+/* --- Reading ------------------------------------------------------------- */
 
 static void test_read_scatters(void)
 {
@@ -223,7 +223,7 @@ static void test_peek_takes_nothing(void)
     pair_free(&pair);
 }
 
-/* --- Writing ------------------------------------------------------------------- */
+/* --- Writing ------------------------------------------------------------- */
 
 static void test_write_gathers(void)
 {
@@ -285,7 +285,7 @@ static void test_write_to_a_deaf_one_is_epipe(void)
     pair_free(&pair);
 }
 
-/* --- Ends ------------------------------------------------------------------------ */
+/* --- Ends ---------------------------------------------------------------- */
 
 static void test_shutdown_wr_is_eof_for_the_host(void)
 {
@@ -350,7 +350,7 @@ static void test_close_gives_the_descriptor_back(void)
     close(pair.host);
 }
 
-/* --- The OK line ------------------------------------------------------------------ */
+/* --- The OK line --------------------------------------------------------- */
 
 static void test_accepted_says_ok(void)
 {

@@ -157,7 +157,7 @@ static void test_no_table_can_be_freed(void)
     vsk_table_free(NULL);
 }
 
-/* --- Host ports ----------------------------------------------------------------- */
+/* --- Host ports ---------------------------------------------------------- */
 
 static uint32_t pick(VskTable *table, uint32_t guest_port)
 {

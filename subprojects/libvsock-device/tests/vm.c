@@ -81,7 +81,32 @@ void vm_passes(Vm *vm, int64_t ms)
     vm_settle(vm);
 }
 
-/* --- The guest's driver ------------------------------------------------------- */
+void vm_stop_driver(Vm *vm)
+{
+    vsk_dev_set_driver_ok(vm->dev, false, 0, vm->now_ms);
+    vm_settle(vm);
+    fake_rings_clear(vm->rings);
+    vm->rings->forbidden = true;
+}
+
+void vm_start_driver(Vm *vm)
+{
+    vm->rings->forbidden = false;
+    vsk_dev_set_driver_ok(vm->dev, true, 0, vm->now_ms);
+    vm_settle(vm);
+}
+
+void vm_set_paused(Vm *vm, bool paused)
+{
+    if (!paused) {
+        vm->rings->forbidden = false;
+    }
+    vsk_dev_set_paused(vm->dev, paused, vm->now_ms);
+    vm_settle(vm);
+    vm->rings->forbidden = paused;
+}
+
+/* --- The guest's driver -------------------------------------------------- */
 
 VskHdr vm_hdr(const Vm *vm, VskOp op, uint32_t guest_port,
               uint32_t host_port)
@@ -208,7 +233,7 @@ void vm_expect_nothing(Vm *vm)
     g_assert_false(vm_get(vm));
 }
 
-/* --- Host programs -------------------------------------------------------------- */
+/* --- Host programs ------------------------------------------------------- */
 
 int vm_listen(Vm *vm, uint32_t port, int backlog)
 {

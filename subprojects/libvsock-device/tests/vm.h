@@ -45,7 +45,15 @@ void vm_settle(Vm *vm);
 /* Let time pass, then settle. */
 void vm_passes(Vm *vm, int64_t ms);
 
-/* --- The guest's driver ------------------------------------------------------- */
+/* Stop the driver, forget its rings, and see that none is touched any more;
+ * start it again. */
+void vm_stop_driver(Vm *vm);
+void vm_start_driver(Vm *vm);
+
+/* Stop the VM, and see that no ring is touched any more; let it go on. */
+void vm_set_paused(Vm *vm, bool paused);
+
+/* --- The guest's driver -------------------------------------------------- */
 
 VskHdr vm_hdr(const Vm *vm, VskOp op, uint32_t guest_port,
               uint32_t host_port);
@@ -80,7 +88,7 @@ void vm_expect_data(Vm *vm, uint32_t guest_port, uint32_t host_port,
                     const char *text);
 void vm_expect_nothing(Vm *vm);
 
-/* --- Host programs -------------------------------------------------------------- */
+/* --- Host programs ------------------------------------------------------- */
 
 int vm_listen(Vm *vm, uint32_t port, int backlog);
 

@@ -1,0 +1,147 @@
+/*
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Limits and faults of the host's side: host.h.
+ */
+
+#include "host-fixture.h"
+#include "limits.h"
+#include "unix-socket.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+/* --- Limits and faults --------------------------------------------------- */
+
+static void test_too_many_clients_without_a_line(void)
+{
+    g_autoptr(HostFixture) h = host_fixture_new();
+    int clients[VSK_MAX_HOST_CLIENTS];
+    int one_more;
+
+    for (unsigned int i = 0; i < VSK_MAX_HOST_CLIENTS; i++) {
+        clients[i] = host_client(h);
+    }
+    expect_quiet(h); /* as many as there may be */
+    one_more = host_client(h);
+    expect_drop(h, VSK_REFUSED_HOST_LIMIT);
+    expect_quiet(h);
+    unix_expect_last(clients[0], ""); /* the oldest */
+    for (unsigned int i = 1; i < VSK_MAX_HOST_CLIENTS; i++) {
+        unix_expect_nothing(clients[i]);
+    }
+    unix_write(one_more, "CONNECT 5\n");
+    close(expect_client(h, 5));
+    unix_write(clients[1], "CONNECT 6\n");
+    close(expect_client(h, 6));
+    for (unsigned int i = 0; i < VSK_MAX_HOST_CLIENTS; i++) {
+        close(clients[i]);
+    }
+    close(one_more);
+}
+
+static void test_limit_is_no_limit_for_those_with_a_line(void)
+{
+    g_autoptr(HostFixture) h = host_fixture_new();
+    int clients[2 * VSK_MAX_HOST_CLIENTS];
+
+    for (unsigned int i = 0; i < G_N_ELEMENTS(clients); i++) {
+        clients[i] = host_client(h);
+        unix_write(clients[i], "CONNECT 5\n");
+    }
+    for (unsigned int i = 0; i < G_N_ELEMENTS(clients); i++) {
+        close(expect_client(h, 5));
+        close(clients[i]);
+    }
+    expect_quiet(h);
+}
+
+static void test_client_beyond_the_limit_with_its_line(void)
+{
+    g_autoptr(HostFixture) h = host_fixture_new();
+    int clients[VSK_MAX_HOST_CLIENTS];
+    int late;
+
+    for (unsigned int i = 0; i < VSK_MAX_HOST_CLIENTS; i++) {
+        clients[i] = host_client(h);
+    }
+    expect_quiet(h);
+    late = host_client(h);
+    unix_write(late, "CONNECT 9\nhi");
+    expect_drop(h, VSK_REFUSED_HOST_LIMIT);
+    close(expect_client(h, 9));
+    expect_quiet(h);
+    for (unsigned int i = 0; i < VSK_MAX_HOST_CLIENTS; i++) {
+        close(clients[i]);
+    }
+    close(late);
+}
+
+static void test_emfile_is_retried(void)
+{
+    g_autoptr(HostFixture) h = host_fixture_new();
+    int client = host_client(h);
+
+    if (!can_limit_fds()) {
+        return;
+    }
+    unix_write(client, "CONNECT 5\n");
+    limit_fds();
+    expect_quiet(h);
+    g_assert_cmpint(vsk_host_next_deadline(h->host), ==,
+                    h->now_ms + VSK_ACCEPT_RETRY_MS);
+    h->now_ms += VSK_ACCEPT_RETRY_MS - 1;
+    expect_quiet(h);
+    h->now_ms++;
+    expect_quiet(h); /* still none: again later */
+    g_assert_cmpint(vsk_host_next_deadline(h->host), ==,
+                    h->now_ms + VSK_ACCEPT_RETRY_MS);
+    unlimit_fds();
+    expect_quiet(h);
+    h->now_ms += VSK_ACCEPT_RETRY_MS;
+    close(expect_client(h, 5));
+    expect_quiet(h);
+    g_assert_cmpint(vsk_host_next_deadline(h->host), ==, -1);
+    close(client);
+}
+
+static void test_no_descriptor_for_epoll(void)
+{
+    g_autoptr(TempDir) dir = temp_dir_new();
+    g_autofree char *path = temp_dir_file(dir, "3.vsock");
+    g_autofree char *list = NULL;
+    g_autoptr(GError) err = NULL;
+    unsigned int before = open_fds();
+    int spare[2];
+
+    if (!can_limit_fds()) {
+        return;
+    }
+    /* Two are enough for the lock and the socket. */
+    spare[0] = open("/dev/null", O_RDONLY);
+    spare[1] = open("/dev/null", O_RDONLY);
+    limit_fds();
+    close(spare[0]);
+    close(spare[1]);
+    g_assert_null(vsk_host_new(path, NULL, 5000, &err));
+    unlimit_fds();
+    g_assert_error(err, VSK_ERROR, VSK_ERROR_SYSTEM);
+    g_assert_cmpuint(open_fds(), ==, before);
+    list = temp_dir_list(dir);
+    g_assert_cmpstr(list, ==, "");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+#define TEST(path, fn) g_test_add_func("/host/" path, fn)
+    TEST("limits/clients-without-a-line",
+         test_too_many_clients_without_a_line);
+    TEST("limits/none-for-clients-with-a-line",
+         test_limit_is_no_limit_for_those_with_a_line);
+    TEST("limits/line-of-the-one-too-many",
+         test_client_beyond_the_limit_with_its_line);
+    TEST("faults/emfile-is-retried", test_emfile_is_retried);
+    TEST("faults/no-descriptor-for-epoll", test_no_descriptor_for_epoll);
+    return g_test_run();
+}
