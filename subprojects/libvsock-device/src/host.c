@@ -46,6 +46,7 @@ struct VskHost {
     struct epoll_event events[VSK_POLL_EVENTS];
     unsigned int n_events;  /* in @events, not yet looked at */
     GQueue by_age;          /* of Client, oldest first */
+    unsigned int max_clients;
     Client clients[VSK_MAX_HOST_CLIENTS];
 };
 
@@ -68,6 +69,7 @@ VskHost *vsk_host_new(const char *path, const char *shared_path,
     host->shared_path = g_strdup(shared_path);
     host->line_timeout_ms = line_timeout_ms;
     host->retry_at_ms = -1;
+    host->max_clients = VSK_MAX_HOST_CLIENTS;
     g_queue_init(&host->by_age);
     for (unsigned int i = 0; i < VSK_MAX_HOST_CLIENTS; i++) {
         host->clients[i].fd = -1;
@@ -83,6 +85,11 @@ VskHost *vsk_host_new(const char *path, const char *shared_path,
         return NULL;
     }
     return host;
+}
+
+void vsk_host_set_max_clients(VskHost *host, unsigned int max)
+{
+    host->max_clients = CLAMP(max, 1, VSK_MAX_HOST_CLIENTS);
 }
 
 /* Free the slot of @client; returns its socket. */
@@ -287,11 +294,10 @@ static VskHostResult accept_client(VskHost *host, int64_t now_ms,
         }
         return VSK_HOST_NOTHING;
     }
-    client = free_client(host);
-    if (!client) {
+    if (host->by_age.length >= host->max_clients) {
         result = drop_oldest(host, VSK_REFUSED_HOST_LIMIT, ret_news);
-        client = free_client(host);
     }
+    client = free_client(host);
     client->fd = fd;
     client->watched = false;
     client->len = 0;

@@ -26,6 +26,10 @@ typedef struct VskHost VskHost;
 VskHost *vsk_host_new(const char *path, const char *shared_path,
                       uint32_t line_timeout_ms, GError **errp);
 
+/* How many clients without a line are kept: VSK_MAX_HOST_CLIENTS or fewer, and
+ * at least one.  Each holds a descriptor. */
+void vsk_host_set_max_clients(VskHost *host, unsigned int max);
+
 /* Drop all clients, remove the socket and the lock. */
 void vsk_host_free(VskHost *host);
 

@@ -50,8 +50,9 @@
 
 /*
  * Host clients that have not yet written their CONNECT line.  As many as a
- * listener's usual backlog.  Beyond: the oldest of them is dropped,
- * VSK_REFUSED_HOST_LIMIT.  Test: /host/limits/clients-without-a-line
+ * listener's usual backlog, and no more than a quarter of the flows.  Beyond:
+ * the oldest of them is dropped, VSK_REFUSED_HOST_LIMIT.
+ * Test: /host/limits/clients-without-a-line
  */
 #define VSK_MAX_HOST_CLIENTS 128u
 

@@ -88,6 +88,8 @@ VskMux *vsk_mux_new(const VskDevConfig *config, VskMuxRefusedFn *refused,
     mux->refused = refused;
     mux->opaque = opaque;
     mux->host = host;
+    /* Clients that only wait must not take the descriptors of flows. */
+    vsk_host_set_max_clients(host, config->max_conns / 4);
     mux->table = vsk_table_new(config->seed);
     g_queue_init(&mux->ready);
     for (int i = 0; i < VSK_TIMER_NUM; i++) {
