@@ -15,7 +15,7 @@ from agent import Agent
 from qmp import Qmp, QmpError
 from tap import until
 
-BOOT_TIMEOUT_S = 90
+BOOT_TIMEOUT_S = 150
 END_TIMEOUT_S = 20
 HOST_CID = 2
 
