@@ -167,6 +167,30 @@ static void test_short_event_buffer_is_returned(void)
     expect_event(vm);
 }
 
+static void test_many_short_event_buffers(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    enum { N = 2 * VSK_CALL_PACKETS };
+    unsigned int back = 0;
+
+    for (int i = 0; i < N; i++) {
+        fake_ring_add(vm->rings, VSK_QUEUE_EVENT,
+                      fake_chain_new(NULL, 0, (size_t[]) { 3 }, 1));
+    }
+    fake_ring_add(vm->rings, VSK_QUEUE_EVENT,
+                  fake_chain_new(NULL, 0, (size_t[]) { 4 }, 1));
+    vsk_dev_transport_reset(vm->dev, vm->now_ms);
+    g_assert_cmpuint(fake_ring_avail(vm->rings, VSK_QUEUE_EVENT), >, 0);
+    vm_settle(vm);
+    for (; back < N; back++) {
+        FakeChain *chain = fake_ring_take(vm->rings, VSK_QUEUE_EVENT);
+
+        g_assert_cmpuint(chain->used, ==, 0);
+        fake_chain_free(chain);
+    }
+    expect_event(vm);
+}
+
 static void test_new_driver_needs_no_event(void)
 {
     g_autoptr(Vm) vm = vm_new();
@@ -232,6 +256,7 @@ int main(int argc, char **argv)
          test_rx_goes_on_without_event_buffers);
     TEST("event/short-buffer-is-returned",
          test_short_event_buffer_is_returned);
+    TEST("event/many-short-buffers", test_many_short_event_buffers);
     TEST("event/new-driver-needs-none", test_new_driver_needs_no_event);
     TEST("event/waits-for-the-end-of-a-pause",
          test_event_waits_for_the_end_of_a_pause);

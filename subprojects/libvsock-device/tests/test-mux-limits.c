@@ -178,6 +178,30 @@ static void test_rsts_that_wait_are_bounded(void)
     g_assert_true(vsk_mux_can_take(m->mux));
 }
 
+/* More wait for a descriptor than one call serves. */
+static void test_clients_wait_for_descriptors(void)
+{
+    enum { N = 90 };
+    g_autoptr(MuxFixture) m = mux_fixture_new(NULL);
+    int clients[N];
+
+    if (!can_limit_fds()) {
+        return;
+    }
+    for (int i = 0; i < N; i++) {
+        clients[i] = mux_client(m, 22);
+    }
+    limit_fds();
+    mux_settle(m);
+    unlimit_fds();
+    g_assert_cmpuint(mux_conns(m), ==, 0);
+    mux_passes(m, VSK_ACCEPT_RETRY_MS);
+    g_assert_cmpuint(mux_conns(m), ==, N);
+    for (int i = 0; i < N; i++) {
+        close(clients[i]);
+    }
+}
+
 static void test_no_descriptor_refuses_the_request(void)
 {
     g_autoptr(MuxFixture) m = mux_fixture_new(NULL);
@@ -205,6 +229,8 @@ int main(int argc, char **argv)
     TEST("limits/max-conns", test_max_conns);
     TEST("limits/window-shrinks-with-load", test_window_shrinks_with_load);
     TEST("limits/rsts-that-wait", test_rsts_that_wait_are_bounded);
+    TEST("limits/clients-wait-for-descriptors",
+         test_clients_wait_for_descriptors);
     TEST("limits/no-descriptor", test_no_descriptor_refuses_the_request);
     return g_test_run();
 }
