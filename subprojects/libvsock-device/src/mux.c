@@ -240,8 +240,12 @@ void vsk_mux_set_paused(VskMux *mux, bool paused, int64_t now_ms)
         for (int i = 0; i < VSK_TIMER_NUM; i++) {
             for (GList *link = mux->timers[i].head; link; link = link->next) {
                 VskConn *conn = link->data;
+                int64_t start_ms = conn->timer_at_ms -
+                                   timeout_of(mux, (VskTimer)i);
 
-                conn->timer_at_ms += now_ms - mux->paused_at_ms;
+                /* Some have started within the pause. */
+                conn->timer_at_ms += now_ms - MAX(start_ms,
+                                                  mux->paused_at_ms);
             }
         }
     }

@@ -9,6 +9,7 @@
 #include "unix-socket.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <unistd.h>
 
 /* --- Limits and faults --------------------------------------------------- */
@@ -38,6 +39,33 @@ static void test_too_many_clients_without_a_line(void)
         close(clients[i]);
     }
     close(one_more);
+}
+
+static void test_limit_may_be_lower(void)
+{
+    static const struct {
+        unsigned int asked, kept;
+    } rows[] = {
+        { 0, 1 }, { 1, 1 }, { 3, 3 }, { UINT_MAX, VSK_MAX_HOST_CLIENTS },
+    };
+
+    for (unsigned int r = 0; r < G_N_ELEMENTS(rows); r++) {
+        g_autoptr(HostFixture) h = host_fixture_new();
+        int clients[VSK_MAX_HOST_CLIENTS + 1];
+
+        vsk_host_set_max_clients(h->host, rows[r].asked);
+        for (unsigned int i = 0; i <= rows[r].kept; i++) {
+            clients[i] = host_client(h);
+        }
+        expect_drop(h, VSK_REFUSED_HOST_LIMIT);
+        expect_quiet(h);
+        unix_expect_last(clients[0], "");
+        for (unsigned int i = 1; i <= rows[r].kept; i++) {
+            unix_expect_nothing(clients[i]);
+            close(clients[i]);
+        }
+        close(clients[0]);
+    }
 }
 
 static void test_limit_is_no_limit_for_those_with_a_line(void)
@@ -137,6 +165,7 @@ int main(int argc, char **argv)
 #define TEST(path, fn) g_test_add_func("/host/" path, fn)
     TEST("limits/clients-without-a-line",
          test_too_many_clients_without_a_line);
+    TEST("limits/may-be-lower", test_limit_may_be_lower);
     TEST("limits/none-for-clients-with-a-line",
          test_limit_is_no_limit_for_those_with_a_line);
     TEST("limits/line-of-the-one-too-many",

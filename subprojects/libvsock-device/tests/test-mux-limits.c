@@ -89,6 +89,29 @@ static void test_time_stands_still_while_paused(void)
     close(late);
 }
 
+static void test_time_of_those_who_came_within_a_pause(void)
+{
+    g_autoptr(MuxFixture) m = mux_fixture_new(NULL);
+    int within, after;
+
+    vsk_mux_set_paused(m->mux, true, m->now_ms);
+    mux_passes(m, 1000);
+    within = mux_client(m, 22);
+    mux_passes(m, 100000);
+    vsk_mux_set_paused(m->mux, false, m->now_ms);
+    mux_passes(m, 1000);
+    after = mux_client(m, 23);
+    mux_settle(m);
+    g_assert_cmpint(vsk_mux_next_deadline(m->mux), ==, m->now_ms + 1000);
+    mux_passes(m, 1000);
+    unix_expect_last(within, "");
+    unix_expect_nothing(after);
+    mux_passes(m, 1000);
+    unix_expect_last(after, "");
+    close(within);
+    close(after);
+}
+
 /* --- Limits -------------------------------------------------------------- */
 
 static void test_max_conns(void)
@@ -178,6 +201,23 @@ static void test_rsts_that_wait_are_bounded(void)
     g_assert_true(vsk_mux_can_take(m->mux));
 }
 
+static void test_silent_clients_leave_room_for_flows(void)
+{
+    g_autoptr(MuxFixture) m = mux_fixture_new(&(VskDevConfig) {
+        .max_conns = 8,
+    });
+    int clients[3];
+
+    for (int i = 0; i < 3; i++) {
+        clients[i] = unix_connect(m->path);
+    }
+    mux_settle(m);
+    g_assert_cmpuint(mux_refused(m, VSK_REFUSED_HOST_LIMIT), ==, 1);
+    for (int i = 0; i < 3; i++) {
+        close(clients[i]);
+    }
+}
+
 /* More wait for a descriptor than one call serves. */
 static void test_clients_wait_for_descriptors(void)
 {
@@ -226,9 +266,13 @@ int main(int argc, char **argv)
     TEST("time/closes-time-out", test_closes_time_out);
     TEST("time/stands-still-while-paused",
          test_time_stands_still_while_paused);
+    TEST("time/of-those-who-came-within-a-pause",
+         test_time_of_those_who_came_within_a_pause);
     TEST("limits/max-conns", test_max_conns);
     TEST("limits/window-shrinks-with-load", test_window_shrinks_with_load);
     TEST("limits/rsts-that-wait", test_rsts_that_wait_are_bounded);
+    TEST("limits/silent-clients-leave-room-for-flows",
+         test_silent_clients_leave_room_for_flows);
     TEST("limits/clients-wait-for-descriptors",
          test_clients_wait_for_descriptors);
     TEST("limits/no-descriptor", test_no_descriptor_refuses_the_request);
