@@ -2,10 +2,10 @@
 #
 # The door to everything; the work is done by scripts/.  `make help` tells.
 
+BUILD ?= build
+
 # Variables that the scripts read; give them on the command line.
 export QEMU QEMU_CONFIGURE BUILD JOBS KVM GUEST_CID SUITES V
-
-BUILD ?= build
 
 .PHONY: all help qemu lib tools run check install clean distclean
 
