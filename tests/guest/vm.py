@@ -196,11 +196,6 @@ class Vm:
     def migrate_to(self, path, timeout_s=60):
         """Save the guest into a file; the VM is stopped afterwards.
 
-        And before: in some 60 moves with vCPUs that ran on meanwhile, under
-        TCG, a guest's kernel panicked once, in its timer list.  Why is not
-        known; with the VM stopped it was not seen.
-        """Save the guest into a file; the VM is stopped afterwards.
-
         Under TCG it is stopped before, too: TCG does not mark a page and
         write to it in one step, so that a busy machine can miss the last
         write to a page while the guest runs.
