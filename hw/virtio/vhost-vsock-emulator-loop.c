@@ -22,7 +22,7 @@
  * rings have to be RAM, no pop begins while the main loop waits, and the queues
  * are only looked at after vhost_vsock_loop_attach() has returned.  What is
  * left is a pop that is under way then, of a chain whose buffers a guest has
- * put into device registers: mapping them is the virtio core's, and every
+ * put outside its RAM: mapping them is the virtio core's, and every
  * device with an iothread has this in common.  Such a guest stops itself and
  * its QEMU, nobody else; without an iothread it cannot.
  *
