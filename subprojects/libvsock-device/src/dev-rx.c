@@ -47,6 +47,15 @@ static void refuse_rx(VskDev *dev, VskChain *chain)
     dev->ops->push(dev->opaque, VSK_QUEUE_RX, chain, 0);
 }
 
+/* Bytes of payload that one packet can put into @chain. */
+static size_t rx_room(const VskChain *chain)
+{
+    size_t size = vsk_iov_size(chain->in, chain->n_in);
+
+    return size > VSK_HDR_SIZE ? MIN(size - VSK_HDR_SIZE, VSK_MAX_PKT_PAYLOAD)
+                               : 0;
+}
+
 /*
  * Add the payload area of @chain to the @n_iov pieces in rx_iov.  Returns the
  * new number, or 0 if it has none or does not fit.
@@ -54,15 +63,14 @@ static void refuse_rx(VskDev *dev, VskChain *chain)
 static unsigned int add_rx_area(VskDev *dev, const VskChain *chain,
                                 unsigned int n_iov)
 {
-    size_t size = vsk_iov_size(chain->in, chain->n_in);
-    size_t want, len;
+    size_t room = rx_room(chain);
+    size_t len;
 
-    if (size <= VSK_HDR_SIZE || chain->n_in > VSK_TURN_IOV - n_iov) {
+    if (!room || chain->n_in > VSK_TURN_IOV - n_iov) {
         return 0;
     }
-    want = MIN(size - VSK_HDR_SIZE, VSK_MAX_PKT_PAYLOAD);
     return n_iov + vsk_iov_slice(dev->rx_iov + n_iov, VSK_TURN_IOV - n_iov,
-                                 chain->in, chain->n_in, VSK_HDR_SIZE, want,
+                                 chain->in, chain->n_in, VSK_HDR_SIZE, room,
                                  &len);
 }
 
@@ -75,16 +83,16 @@ static unsigned int push_data(VskDev *dev, VskConn *conn, size_t total,
 
     for (i = 0; i < n_chains && total; i++) {
         VskChain *chain = &dev->rx_chains[i];
-        size_t room = MIN(vsk_iov_size(chain->in, chain->n_in) - VSK_HDR_SIZE,
-                          VSK_MAX_PKT_PAYLOAD);
-        size_t len = MIN(room, total);
+        size_t len = MIN(rx_room(chain), total);
+        size_t sliced;
         struct iovec payload[VSK_TURN_IOV];
         unsigned int n_payload = 0;
         VskHdr hdr;
 
         if (dev->ops->packet) {
             n_payload = vsk_iov_slice(payload, VSK_TURN_IOV, chain->in,
-                                      chain->n_in, VSK_HDR_SIZE, len, &room);
+                                      chain->n_in, VSK_HDR_SIZE, len,
+                                      &sliced);
         }
         vsk_conn_make_rw(conn, (uint32_t)len, &hdr);
         push_packet(dev, chain, &hdr, payload, n_payload);
