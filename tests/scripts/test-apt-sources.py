@@ -120,6 +120,12 @@ def one_more_suite():
     equal(pairs(text), [('http://a.test/debian/', 'bookworm-backports')])
 
 
+@suite.case('/apt-sources/sid-has-no-suites-for-updates')
+def sid():
+    text = sources({'sources.list': ONE_LINE}, 'sid')
+    equal(pairs(text), [('http://a.test/debian/', 'sid')])
+
+
 @suite.case('/apt-sources/no-archive-is-an-error-that-says-so')
 def none():
     equal(sources({'sources.list': '# nothing\n'}, code=1), '')
