@@ -10,6 +10,8 @@
  * known by the number of a slot, which the test chooses.
  */
 
+#include "agent.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -29,35 +31,16 @@
 #include <unistd.h>
 #include <linux/vm_sockets.h>
 
-#include "pattern.h"
-
 #define CONTROL     "/dev/ttyS1"
 #define N_SLOTS     1024
-#define MAX_ARGS    8
-#define LINE_SIZE   4096
 #define OUTPUT_SIZE 65536        /* of a program run for the test */
 #define STACK_SIZE  (128 * 1024)
-#define IO_SIZE     (256 * 1024)
-
-typedef struct Job {
-    char line[LINE_SIZE];
-    char *id;
-    char *rest;              /* all behind the verb */
-    char *args[MAX_ARGS];
-    int n_args;
-} Job;
-
-typedef struct Verb {
-    const char *name;
-    int n_args;              /* that must be there */
-    void (*run)(Job *job);
-} Verb;
 
 static int control;
 static int slots[N_SLOTS];
 static pthread_mutex_t report_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static int64_t now_ms(void)
+int64_t now_ms(void)
 {
     struct timespec ts;
 
@@ -80,9 +63,7 @@ static void write_all(int fd, const char *data, size_t len)
     }
 }
 
-/* Report the end of @job: ok if @err is 0. */
-static void __attribute__((format(printf, 3, 4)))
-report(const Job *job, int err, const char *fmt, ...)
+void report(const Job *job, int err, const char *fmt, ...)
 {
     static char line[2 * OUTPUT_SIZE + LINE_SIZE];
     va_list ap;
@@ -99,13 +80,12 @@ report(const Job *job, int err, const char *fmt, ...)
     pthread_mutex_unlock(&report_lock);
 }
 
-static int *slot(const Job *job, int arg)
+int *slot(const Job *job, int arg)
 {
     return &slots[strtoul(job->args[arg], NULL, 10) % N_SLOTS];
 }
 
-/* Put @fd into the slot that the first argument names. */
-static void fill_slot(const Job *job, int fd)
+void fill_slot(const Job *job, int fd)
 {
     int *at = slot(job, 0);
 
@@ -115,9 +95,29 @@ static void fill_slot(const Job *job, int fd)
     *at = fd;
 }
 
-static unsigned long long number(const Job *job, int arg)
+unsigned long long number(const Job *job, int arg)
 {
     return strtoull(job->args[arg], NULL, 0);
+}
+
+int socket_type(const Job *job, int arg)
+{
+    return job->n_args > arg && strcmp(job->args[arg], "seqpacket") == 0
+           ? SOCK_SEQPACKET : SOCK_STREAM;
+}
+
+/* The signal comes to the thread that wrote. */
+static __thread volatile sig_atomic_t n_sigpipes;
+
+static void on_sigpipe(int number)
+{
+    (void)number;
+    n_sigpipes++;
+}
+
+int sigpipes(void)
+{
+    return n_sigpipes;
 }
 
 /* --- Verbs ---------------------------------------------------------------- */
@@ -140,7 +140,7 @@ static void run_cid(Job *job)
     }
 }
 
-/* listen SLOT PORT BACKLOG */
+/* listen SLOT PORT BACKLOG [KIND] */
 static void run_listen(Job *job)
 {
     struct sockaddr_vm addr = {
@@ -148,7 +148,7 @@ static void run_listen(Job *job)
         .svm_cid = VMADDR_CID_ANY,
         .svm_port = (unsigned int)number(job, 1),
     };
-    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_VSOCK, socket_type(job, 3) | SOCK_CLOEXEC, 0);
 
     if (fd < 0 || bind(fd, (void *)&addr, sizeof(addr)) < 0 ||
         listen(fd, (int)number(job, 2)) < 0) {
@@ -175,7 +175,7 @@ static void run_accept(Job *job)
     report(job, 0, "cid=%u port=%u", addr.svm_cid, addr.svm_port);
 }
 
-/* connect SLOT CID PORT */
+/* connect SLOT CID PORT [KIND] */
 static void run_connect(Job *job)
 {
     struct sockaddr_vm addr = {
@@ -184,7 +184,7 @@ static void run_connect(Job *job)
         .svm_port = (unsigned int)number(job, 2),
     };
     socklen_t len = sizeof(addr);
-    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_VSOCK, socket_type(job, 3) | SOCK_CLOEXEC, 0);
     int64_t start = now_ms();
     int err = 0;
 
@@ -198,93 +198,6 @@ static void run_connect(Job *job)
     fill_slot(job, fd);
     report(job, 0, "cid=%u port=%u ms=%" PRId64, addr.svm_cid, addr.svm_port,
            now_ms() - start);
-}
-
-/* send SLOT SEED COUNT: of the pattern */
-static void run_send(Job *job)
-{
-    int fd = *slot(job, 0);
-    Pattern *pattern = pattern_new(number(job, 1));
-    uint64_t count = number(job, 2);
-    int64_t start = now_ms();
-    int err = 0;
-
-    while (pattern->at < count && !err) {
-        uint64_t len = count - pattern->at < IO_SIZE ? count - pattern->at
-                                                     : IO_SIZE;
-        const uint8_t *data = pattern_next(pattern, &len);
-        ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
-
-        if (n > 0) {
-            pattern->at += (uint64_t)n;
-        } else {
-            err = errno == EINTR ? 0 : errno;
-        }
-    }
-    report(job, err, "count=%" PRIu64 " ms=%" PRId64, pattern->at,
-           now_ms() - start);
-    free(pattern);
-}
-
-/* recv SLOT SEED COUNT: and compare with the pattern; ends early at EOF */
-static void run_recv(Job *job)
-{
-    int fd = *slot(job, 0);
-    Pattern *pattern = pattern_new(number(job, 1));
-    uint8_t *buf = malloc(IO_SIZE);
-    uint64_t count = number(job, 2);
-    int64_t start = now_ms();
-    int64_t bad = -1;
-    bool eof = false;
-    int err = 0;
-
-    while (pattern->at < count && !err && !eof && bad < 0) {
-        uint64_t len = count - pattern->at < IO_SIZE ? count - pattern->at
-                                                     : IO_SIZE;
-        const uint8_t *want = pattern_next(pattern, &len);
-        ssize_t n = recv(fd, buf, len, 0);
-
-        if (n > 0) {
-            if (memcmp(buf, want, (size_t)n) != 0) {
-                bad = (int64_t)pattern->at;
-            }
-            pattern->at += (uint64_t)n;
-        } else if (n == 0) {
-            eof = true;
-        } else {
-            err = errno == EINTR ? 0 : errno;
-        }
-    }
-    report(job, err, "count=%" PRIu64 " eof=%d bad=%" PRId64 " ms=%" PRId64,
-           pattern->at, eof, bad, now_ms() - start);
-    free(buf);
-    free(pattern);
-}
-
-/* echo SLOT: until EOF, which is passed on */
-static void run_echo(Job *job)
-{
-    int fd = *slot(job, 0);
-    char *buf = malloc(IO_SIZE);
-    uint64_t count = 0;
-    ssize_t n, done = 0;
-
-    while ((n = recv(fd, buf, IO_SIZE, 0)) > 0) {
-        for (ssize_t at = 0; at < n; at += done) {
-            done = send(fd, buf + at, (size_t)(n - at), MSG_NOSIGNAL);
-            if (done < 0) {
-                n = -1;
-                break;
-            }
-        }
-        if (n < 0) {
-            break;
-        }
-        count += (uint64_t)n;
-    }
-    report(job, n < 0 ? errno : 0, "count=%" PRIu64, count);
-    shutdown(fd, SHUT_WR);
-    free(buf);
 }
 
 /* shut SLOT rd|wr|rdwr */
@@ -312,6 +225,7 @@ static void run_buffer(Job *job)
 /* close SLOT [LAST]: one, or a range */
 static void run_close(Job *job)
 {
+    int64_t start = now_ms();
     int *first = slot(job, 0);
     int *last = job->n_args > 1 ? slot(job, 1) : first;
     int n = 0;
@@ -323,7 +237,7 @@ static void run_close(Job *job)
             n++;
         }
     }
-    report(job, 0, "closed=%d", n);
+    report(job, 0, "closed=%d ms=%" PRId64, n, now_ms() - start);
 }
 
 /* run COMMAND: by the shell; tells its output in hexadecimal */
@@ -366,27 +280,40 @@ static const Verb verbs[] = {
     { "listen", 3, run_listen },
     { "accept", 2, run_accept },
     { "connect", 3, run_connect },
-    { "send", 3, run_send },
-    { "recv", 3, run_recv },
-    { "echo", 1, run_echo },
     { "shut", 2, run_shut },
     { "buffer", 2, run_buffer },
     { "close", 1, run_close },
     { "run", 0, run_run },
     { "reboot", 0, run_reboot },
+    { NULL, 0, NULL },
 };
+
+static const Verb *find_verb(const char *name, int n_args)
+{
+    const Verb *tables[] = { verbs, transfer_verbs, call_verbs };
+
+    for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+        for (const Verb *verb = tables[i]; verb->name; verb++) {
+            if (strcmp(name, verb->name) == 0 && n_args >= verb->n_args) {
+                return verb;
+            }
+        }
+    }
+    return NULL;
+}
 
 /* --- Requests ------------------------------------------------------------- */
 
 static void *job_main(void *opaque)
 {
     Job *job = opaque;
-    char *save, *word, *verb;
+    char *save, *word, *name;
+    const Verb *verb;
     char *words;
 
     job->id = strtok_r(job->line, " ", &save);
-    verb = strtok_r(NULL, " ", &save);
-    if (!job->id || !verb) {
+    name = strtok_r(NULL, " ", &save);
+    if (!job->id || !name) {
         free(job);
         return NULL;
     }
@@ -396,16 +323,11 @@ static void *job_main(void *opaque)
          word = strtok_r(NULL, " ", &save)) {
         job->args[job->n_args++] = word;
     }
-    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        if (strcmp(verb, verbs[i].name) == 0 &&
-            job->n_args >= verbs[i].n_args) {
-            verbs[i].run(job);
-            verb = NULL;
-            break;
-        }
-    }
+    verb = find_verb(name, job->n_args);
     if (verb) {
-        report(job, EINVAL, "verb=%s", verb);
+        verb->run(job);
+    } else {
+        report(job, EINVAL, "verb=%s", name);
     }
     free(words);
     free(job);
@@ -444,11 +366,12 @@ static bool open_control(void)
 
 int main(void)
 {
+    struct sigaction action = { .sa_handler = on_sigpipe };
     char line[LINE_SIZE];
     size_t len = 0;
     ssize_t n;
 
-    signal(SIGPIPE, SIG_IGN);
+    sigaction(SIGPIPE, &action, NULL);
     for (int i = 0; i < N_SLOTS; i++) {
         slots[i] = -1;
     }

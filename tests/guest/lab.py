@@ -6,14 +6,11 @@
 import contextlib
 import os
 import shutil
-import subprocess
 import tempfile
 
-from tap import Suite
+from image import Image, bail_out, version
+from tap import Skip
 from vm import Vm
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-TOP = os.path.dirname(os.path.dirname(HERE))
 
 
 class Lab:
@@ -23,9 +20,10 @@ class Lab:
             options.qemu or os.path.join(self.build, 'bin',
                                          'qemu-system-x86_64'))
         self.accel = options.accel
-        self.image_dir = os.path.join(self.build, 'guest-test')
-        self.kernel = os.path.join(self.image_dir, 'vmlinuz')
-        self.initrd = os.path.join(self.image_dir, 'initrd.img')
+        self.backend = options.backend
+        self.at_least = options.at_least
+        self.image = Image(self.build, options.kernel, options.image)
+        self.image_given = bool(options.image)
         self.nc = os.path.join(self.build, 'bin', 'nc-vsock')
         # Short, for paths of sockets end at 107 bytes.
         self.dir = tempfile.mkdtemp(prefix='vsock-guest-')
@@ -91,47 +89,18 @@ class Lab:
     def describe(self):
         return '\n'.join(vm.describe() for vm in self.vms)
 
-    # --- The image -----------------------------------------------------------
-
-    def make_image(self):
-        """Build the agent and the guest's kernel and initramfs."""
+    def prepare(self):
+        """Have all that the cases need: the programs, and the image."""
         for program in self.qemu, self.nc:
             if not os.access(program, os.X_OK):
                 bail_out(f'{program} is not there; build it first')
-        os.makedirs(self.image_dir, exist_ok=True)
-        agent = os.path.join(self.image_dir, 'agent')
-        sources = [os.path.join(HERE, name)
-                   for name in ('agent.c', 'pattern.c', 'pattern.h')]
-        if is_older(agent, sources):
-            run(['gcc', '-O2', '-static', '-pthread', '-std=gnu11',
-                 '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror', '-o', agent,
-                 *sources[:2]])
-        nc = os.path.join(self.build, 'lib', 'tools', 'nc-vsock-static')
-        run([os.path.join(TOP, 'scripts', 'guest-image'), self.image_dir,
-             '--add', f'{agent}:/etc/guest-init',
-             '--add', f'{nc}:/bin/nc-vsock',
-             '--add-package', 'qemu-guest-agent'],
-            env=dict(os.environ, BUILD=self.build))
+        if self.image_given:
+            self.image.check()
+        else:
+            self.image.make()
 
-
-def is_older(target, sources):
-    if not os.path.exists(target):
-        return True
-    made = os.path.getmtime(target)
-    return any(os.path.getmtime(source) > made for source in sources)
-
-
-def run(argv, **kwargs):
-    result = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, errors='replace', **kwargs)
-    if result.returncode:
-        Suite.comment(result.stdout)
-        bail_out(f'{os.path.basename(argv[0])} exited with '
-                 f'{result.returncode}')
-
-
-def bail_out(why):
-    """No case can run."""
-    print('Bail out! ' + why, flush=True)
-    raise SystemExit(1)
+    def need_kernel(self, oldest, what):
+        """Skip the case if the guest's kernel is older than @what is."""
+        if version(self.image.release()) < version(oldest):
+            raise Skip(f'{what} is in Linux {oldest} and later, the guest '
+                       f'has {self.image.release()}')

@@ -7,6 +7,7 @@ import socket
 import time
 
 import pattern
+from image import version
 from tap import Suite, check, equal
 from vm import HOST_CID
 
@@ -14,6 +15,16 @@ suite = Suite(timeout_s=120)
 AT_ONCE = 64
 # Without an answer the guest gives up after 2 s.
 AT_ONCE_MS = 1500
+
+
+@suite.case('/connect/guest-runs-the-kernel-that-was-asked-for')
+def _(lab):
+    release = lab.guest().agent.shell('uname -r').strip()
+    suite.comment(f'Linux {release}')
+    equal(release, lab.image.release())
+    if lab.at_least:
+        check(version(release) >= version(lab.at_least),
+              f'{release} is older than {lab.at_least}')
 
 
 @suite.case('/connect/guest-sees-its-own-cid')

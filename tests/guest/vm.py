@@ -12,12 +12,14 @@ import subprocess
 import time
 
 from agent import Agent
+from hosts import HOST_CID, HOSTS, SEQPACKET, STREAM, TIMEOUT_S
 from qmp import Qmp, QmpError
 from tap import until
 
 BOOT_TIMEOUT_S = 150
 END_TIMEOUT_S = 20
-HOST_CID = 2
+# What the agent calls the types of sockets.
+KINDS = {STREAM: 'stream', SEQPACKET: 'seqpacket'}
 
 _libc = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
@@ -42,6 +44,7 @@ class Vm:
         self.has_device = device
         self.uds_path = uds_path or os.path.join(self.dir, 'v.sock')
         self.given_path = uds_path is None
+        self.host = HOSTS[lab.backend](lab, self)
         self.device_args = device_args
         self.args = list(args)
         self.max_fds = max_fds
@@ -66,20 +69,16 @@ class Vm:
         return os.path.join(self.dir, name)
 
     def device_options(self):
-        text = f'vhost-vsock-pci,id=vsock0,guest-cid={self.cid}'
-        if self.given_path:
-            text += f',uds-path={self.uds_path}'
-        if os.path.exists('/dev/vhost-vsock'):
-            # These tests are about the emulator.
-            text += ',backend=emulator'
-        return text + self.device_args
+        return (f'vhost-vsock-pci,id=vsock0,guest-cid={self.cid}' +
+                self.host.device_options() + self.device_args)
 
     def _argv(self, more):
         argv = [
             self.lab.qemu, '-nodefaults', '-no-user-config',
             '-name', self.name, '-accel', self.lab.accel, '-m', '512',
             '-display', 'none', '-vga', 'none',
-            '-kernel', self.lab.kernel, '-initrd', self.lab.initrd,
+            '-kernel', self.lab.image.kernel,
+            '-initrd', self.lab.image.initrd,
             '-append', 'console=ttyS0 quiet panic=-1',
             '-chardev', f'file,id=console,path={self.file("console")},'
                         'append=on',
@@ -230,60 +229,38 @@ class Vm:
 
     # --- Host programs -------------------------------------------------------
 
-    def connect(self, port, timeout_s=20):
+    def connect(self, port, kind=STREAM, timeout_s=TIMEOUT_S):
         """Connect to a port of the guest as a host program; None: refused."""
-        sock = self.lab.keep(socket.socket(socket.AF_UNIX))
-        sock.settimeout(timeout_s)
-        sock.connect(self.uds_path)
-        sock.sendall(f'CONNECT {port}\n'.encode())
-        line = b''
-        while not line.endswith(b'\n'):
-            try:
-                byte = sock.recv(1)
-            except ConnectionResetError:
-                byte = b''
-            if not byte:
-                if line:
-                    raise AssertionError(f'the answer was {line!r}')
-                sock.close()
-                return None
-            line += byte
-        if not line.startswith(b'OK ') or len(line) > 9:
-            raise AssertionError(f'the answer was {line!r}')
-        return sock
+        return self.host.connect(port, kind, timeout_s)
 
-    def listen(self, port, backlog=128):
+    def bind(self, port, kind=STREAM):
+        """Take a port for the guest as a host program, and do not listen."""
+        return self.host.bind(port, kind)
+
+    def listen(self, port, backlog=128, kind=STREAM):
         """Listen for the guest as a host program."""
-        path = f'{self.uds_path}_{port}'
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        sock = self.lab.keep(socket.socket(socket.AF_UNIX))
-        sock.bind(path)
-        self.lab.remove_later(path)
+        sock = self.bind(port, kind)
         sock.listen(backlog)
-        sock.settimeout(20)
         return sock
 
     def accept(self, listener):
-        sock, _ = listener.accept()
-        sock.settimeout(20)
-        return self.lab.keep(sock)
+        return self.host.accept(listener)
 
     # --- Pairs of connected sockets ------------------------------------------
 
-    def host_to_guest(self, port, slot, listener_slot=900):
+    def host_to_guest(self, port, slot, listener_slot=900, kind=STREAM):
         """Connect host → guest; returns the host's socket.
 
         The guest must listen on @port with @listener_slot.
         """
         pending = self.agent.start('accept', slot, listener_slot)
-        sock = self.connect(port)
+        sock = self.connect(port, kind)
         if sock is None:
             raise AssertionError(f'the guest refused port {port}')
         pending.wait()
         return sock
 
-    def guest_to_host(self, port, slot, listener):
+    def guest_to_host(self, port, slot, listener, kind=STREAM):
         """Connect guest → host; returns the host's socket."""
-        self.agent.call('connect', slot, HOST_CID, port)
+        self.agent.call('connect', slot, HOST_CID, port, KINDS[kind])
         return self.accept(listener)
