@@ -7,16 +7,33 @@
 #include "qemu/osdep.h"
 #include "vhost-vsock-flow.h"
 
+typedef struct FlowKey {
+    uint32_t guest_port;
+    uint32_t host_port;
+    uint32_t type;
+} FlowKey;
+
 struct VvtFlows {
-    GHashTable *table; /* both ports in a gint64 → VvtFlow */
+    GHashTable *table; /* FlowKey → VvtFlow */
 };
+
+static guint key_hash(gconstpointer data)
+{
+    const FlowKey *key = data;
+
+    return (key->guest_port * 31 + key->host_port) * 31 + key->type;
+}
+
+static gboolean key_equal(gconstpointer a, gconstpointer b)
+{
+    return memcmp(a, b, sizeof(FlowKey)) == 0;
+}
 
 VvtFlows *vvt_flows_new(void)
 {
     VvtFlows *flows = g_new0(VvtFlows, 1);
 
-    flows->table = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free,
-                                         g_free);
+    flows->table = g_hash_table_new_full(key_hash, key_equal, g_free, g_free);
     return flows;
 }
 
@@ -33,26 +50,43 @@ void vvt_flows_clear(VvtFlows *flows)
     g_hash_table_remove_all(flows->table);
 }
 
-VvtFlow *vvt_flows_get(VvtFlows *flows, uint32_t guest_port,
-                       uint32_t host_port)
+static VvtFlow *get(VvtFlows *flows, const VvtHdr *hdr, VvtField guest,
+                    VvtField host)
 {
-    gint64 key = (gint64)((uint64_t)guest_port << 32 | host_port);
+    FlowKey key = {
+        .guest_port = hdr->field[guest],
+        .host_port = hdr->field[host],
+        .type = hdr->field[VVT_TYPE],
+    };
     VvtFlow *flow = g_hash_table_lookup(flows->table, &key);
 
     if (!flow) {
-        gint64 *own_key = g_new(gint64, 1);
-
-        *own_key = key;
         flow = g_new0(VvtFlow, 1);
-        g_hash_table_insert(flows->table, own_key, flow);
+        g_hash_table_insert(flows->table, g_memdup2(&key, sizeof(key)), flow);
     }
     return flow;
 }
 
+VvtFlow *vvt_flows_of_sent(VvtFlows *flows, const VvtHdr *hdr)
+{
+    return get(flows, hdr, VVT_SRC_PORT, VVT_DST_PORT);
+}
+
+VvtFlow *vvt_flows_of_received(VvtFlows *flows, const VvtHdr *hdr)
+{
+    return get(flows, hdr, VVT_DST_PORT, VVT_SRC_PORT);
+}
+
+bool vvt_hdr_same_flow(const VvtHdr *a, const VvtHdr *b)
+{
+    return a->field[VVT_SRC_PORT] == b->field[VVT_SRC_PORT] &&
+           a->field[VVT_DST_PORT] == b->field[VVT_DST_PORT] &&
+           a->field[VVT_TYPE] == b->field[VVT_TYPE];
+}
+
 void vvt_flows_sent(VvtFlows *flows, const VvtHdr *hdr)
 {
-    VvtFlow *flow = vvt_flows_get(flows, hdr->field[VVT_SRC_PORT],
-                                  hdr->field[VVT_DST_PORT]);
+    VvtFlow *flow = vvt_flows_of_sent(flows, hdr);
 
     switch (hdr->field[VVT_OP]) {
     case VIRTIO_VSOCK_OP_REQUEST:
@@ -67,8 +101,7 @@ void vvt_flows_sent(VvtFlows *flows, const VvtHdr *hdr)
 
 void vvt_flows_received(VvtFlows *flows, const VvtHdr *hdr)
 {
-    VvtFlow *flow = vvt_flows_get(flows, hdr->field[VVT_DST_PORT],
-                                  hdr->field[VVT_SRC_PORT]);
+    VvtFlow *flow = vvt_flows_of_received(flows, hdr);
 
     switch (hdr->field[VVT_OP]) {
     case VIRTIO_VSOCK_OP_REQUEST:

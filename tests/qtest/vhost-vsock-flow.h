@@ -23,9 +23,12 @@ VvtFlows *vvt_flows_new(void);
 void vvt_flows_free(VvtFlows *flows);
 void vvt_flows_clear(VvtFlows *flows);
 
-/* The flow between these ports; made if it is not there. */
-VvtFlow *vvt_flows_get(VvtFlows *flows, uint32_t guest_port,
-                       uint32_t host_port);
+/* The flow of a packet that the guest sends, or got; made if not there. */
+VvtFlow *vvt_flows_of_sent(VvtFlows *flows, const VvtHdr *hdr);
+VvtFlow *vvt_flows_of_received(VvtFlows *flows, const VvtHdr *hdr);
+
+/* Whether both are packets of one flow, going the same way. */
+bool vvt_hdr_same_flow(const VvtHdr *a, const VvtHdr *b);
 
 /* Learn from a packet that the guest sent, or received. */
 void vvt_flows_sent(VvtFlows *flows, const VvtHdr *hdr);

@@ -9,11 +9,11 @@
 #include <sys/un.h>
 #include <linux/vm_sockets.h>
 #include "vhost-vsock-host.h"
+#include "vhost-vsock-script.h"
+#include "vhost-vsock-transfer.h"
 
 /* The longest answer: "OK 65535\n" (systemd's ssh proxy reads no more). */
 #define ANSWER_MAX 9 /* bytes */
-
-#define READ_CHUNK 65536 /* bytes */
 
 struct VvtHost {
     const VvtConfig *config;
@@ -26,11 +26,12 @@ static void sock_free(gpointer data)
 {
     VvtSock *sock = data;
 
-    if (sock->fd >= 0) {
+    /* A thread that still sends needs both until the process ends. */
+    if (!sock->out || !vvt_transfer_is_running(sock->out)) {
+        vvt_transfer_free(sock->out);
         close(sock->fd);
     }
-    g_clear_pointer(&sock->out, g_bytes_unref);
-    g_clear_pointer(&sock->in, g_bytes_unref);
+    vvt_transfer_free(sock->in);
     g_string_free(sock->line, true);
     g_free(sock->background_error);
     g_free(sock);
@@ -66,28 +67,50 @@ void vvt_host_close(VvtHost *host, const char *id)
     g_hash_table_remove(host->socks, id);
 }
 
+static bool is_vsock(const VvtHost *host)
+{
+    return host->config->backend == VVT_BACKEND_KERNEL;
+}
+
+/*
+ * An empty message and the end of file are both 0 bytes; on AF_UNIX only the
+ * message brings the sender's credentials.
+ */
+static bool needs_passcred(const VvtHost *host, int type)
+{
+    return !is_vsock(host) && type == SOCK_SEQPACKET;
+}
+
 static VvtSock *add_sock(VvtHost *host, const char *id, int fd, int type)
 {
     VvtSock *sock = g_new0(VvtSock, 1);
 
     sock->fd = fd;
     sock->type = type;
+    sock->passcred = needs_passcred(host, type);
     sock->line = g_string_new(NULL);
     g_hash_table_insert(host->socks, g_strdup(id), sock);
     return sock;
-}
-
-static bool is_vsock(const VvtHost *host)
-{
-    return host->config->backend == VVT_BACKEND_KERNEL;
 }
 
 static int new_fd(const VvtHost *host, int type)
 {
     int fd = socket(is_vsock(host) ? AF_VSOCK : AF_UNIX,
                     type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int on = 1;
 
-    return fd < 0 ? -errno : fd;
+    if (fd < 0) {
+        return -errno;
+    }
+    /* What a listener has, its sockets inherit. */
+    if (needs_passcred(host, type) &&
+        setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0) {
+        int err = errno;
+
+        close(fd);
+        return -err;
+    }
+    return fd;
 }
 
 static int set_unix_path(struct sockaddr_un *addr, const char *path)
@@ -327,9 +350,31 @@ static VvtAnswer parse_answer(VvtSock *sock)
     return VVT_ANSWER_NONE_NEEDED;
 }
 
+/* One message; @ANSWER_MAX and a byte more show what is too long. */
+static void read_answer_message(VvtSock *sock)
+{
+    char buf[ANSWER_MAX + 1];
+    int flags;
+    ssize_t n = vvt_sock_recv(sock, buf, sizeof(buf), &flags);
+
+    if (n == -EAGAIN) {
+        return;
+    }
+    if (n < 0) {
+        sock->answer = VVT_ANSWER_REFUSED;
+        return;
+    }
+    g_string_append_len(sock->line, buf, n);
+    sock->answer = n > 0 && buf[n - 1] == '\n' ? parse_answer(sock) :
+                                                 VVT_ANSWER_WRONG;
+}
+
 VvtAnswer vvt_sock_read_answer(VvtSock *sock)
 {
-    while (sock->answer == VVT_ANSWER_AWAITED) {
+    if (sock->answer == VVT_ANSWER_AWAITED && sock->type == SOCK_SEQPACKET) {
+        read_answer_message(sock);
+    }
+    while (sock->answer == VVT_ANSWER_AWAITED && sock->type == SOCK_STREAM) {
         char c;
         /* Byte by byte: what follows the line belongs to the stream. */
         ssize_t n = recv(sock->fd, &c, 1, 0);
@@ -351,55 +396,44 @@ VvtAnswer vvt_sock_read_answer(VvtSock *sock)
     return sock->answer;
 }
 
+void vvt_sock_send(VvtSock *sock, VvtTransfer *transfer)
+{
+    sock->out = transfer;
+    if (transfer->messages && !sock->passcred) {
+        vvt_transfer_start(transfer, sock);
+    }
+}
+
 static void pump_out(VvtSock *sock)
 {
-    size_t len;
-    const uint8_t *data = g_bytes_get_data(sock->out, &len);
-
-    while (sock->out_done < len) {
-        ssize_t n = send(sock->fd, data + sock->out_done,
-                         len - sock->out_done, MSG_NOSIGNAL);
-
-        if (n < 0 && errno == EAGAIN) {
-            return;
-        }
-        if (n < 0) {
-            sock->background_error = g_strdup_printf("send: %s",
-                                                     strerror(errno));
-            break;
-        }
-        sock->out_done += n;
+    sock->out_code = vvt_transfer_send(sock->out, sock);
+    if (sock->out_code == EAGAIN) {
+        return;
     }
-    g_clear_pointer(&sock->out, g_bytes_unref);
+    if (sock->out_code && !sock->background_error) {
+        sock->background_error = g_strdup_printf("send: %s",
+                                                 strerror(sock->out_code));
+    }
+    g_clear_pointer(&sock->out, vvt_transfer_free);
 }
 
 static void pump_in(VvtSock *sock)
 {
-    g_autofree uint8_t *buf = g_malloc(READ_CHUNK);
-    size_t len = g_bytes_get_size(sock->in);
+    g_autoptr(GString) wrong = g_string_new(NULL);
+    uint32_t code = vvt_transfer_recv(sock->in, sock, wrong);
 
-    while (sock->in_done < len) {
-        g_autoptr(GString) report = g_string_new(NULL);
-        ssize_t n = recv(sock->fd, buf, MIN(READ_CHUNK, len - sock->in_done),
-                         0);
-
-        if (n < 0 && errno == EAGAIN) {
-            return;
-        }
-        if (n <= 0) {
-            sock->background_error =
-                g_strdup_printf("recv: %s after %zu bytes", n < 0 ?
-                                strerror(errno) : "end of file",
-                                sock->in_done);
-            break;
-        }
-        if (!vvt_payload_compare(sock->in, sock->in_done, buf, n, report)) {
-            sock->background_error = g_strdup(report->str);
-            break;
-        }
-        sock->in_done += n;
+    if (code == EAGAIN) {
+        return;
     }
-    g_clear_pointer(&sock->in, g_bytes_unref);
+    if (wrong->len > 0) {
+        sock->background_error = g_strdup(wrong->str);
+    } else if (code) {
+        sock->background_error =
+            g_strdup_printf("recv: %s after %zu bytes",
+                            code == VVT_EXPECT_EOF ? "end of file" :
+                            strerror(code), sock->in->total);
+    }
+    g_clear_pointer(&sock->in, vvt_transfer_free);
 }
 
 void vvt_host_pump(VvtHost *host)

@@ -6,7 +6,8 @@
  * With the kernel's backend these are AF_VSOCK sockets; with the emulator,
  * AF_UNIX ones: a program listens at "<uds path>_<port>", and connects to
  * "<uds path>", where it writes "CONNECT <port>\n" and reads
- * "OK <its own port>\n".
+ * "OK <its own port>\n".  Seqpacket sockets connect to "<uds path>_seqpacket",
+ * where both lines are messages.
  */
 
 #ifndef VHOST_VSOCK_HOST_H
@@ -33,6 +34,9 @@ typedef enum VvtAnswer {
     VVT_ANSWER_WRONG,       /* something else came */
 } VvtAnswer;
 
+/* See vhost-vsock-transfer.h. */
+typedef struct VvtTransfer VvtTransfer;
+
 typedef struct VvtSock {
     int fd;
     int type;              /* SOCK_STREAM, SOCK_SEQPACKET */
@@ -41,11 +45,12 @@ typedef struct VvtSock {
     bool port_known;
     uint32_t port;         /* its own */
 
-    /* What is sent and received while other steps run. */
-    GBytes *out;           /* NULL: nothing */
-    size_t out_done;       /* bytes */
-    GBytes *in;            /* what is expected; NULL: nothing */
-    size_t in_done;        /* bytes */
+    bool passcred;         /* each message brings ancillary data */
+
+    /* What is sent and received while other steps run; NULL: nothing. */
+    VvtTransfer *out;
+    VvtTransfer *in;
+    uint32_t out_code;     /* what came of the last that was sent */
     char *background_error;
 } VvtSock;
 
@@ -72,6 +77,9 @@ int vvt_host_accept(VvtHost *host, const char *id, const VvtSock *listener,
                     uint64_t *ret_peer_cid, uint32_t *ret_peer_port);
 void vvt_host_close(VvtHost *host, const char *id);
 int vvt_sock_setsockopt(VvtSock *sock, VvtSockopt option, int value);
+
+/* Go on sending @transfer, which is taken over, whenever sockets are pumped. */
+void vvt_sock_send(VvtSock *sock, VvtTransfer *transfer);
 
 /* Read on in the answer to a CONNECT line, as far as it is there. */
 VvtAnswer vvt_sock_read_answer(VvtSock *sock);

@@ -125,6 +125,7 @@ static const KeyInfo keys[] = {
                               .names = event_names },
     [VVT_KEY_POLL_SO_ERROR] = { "poll_so_error", KIND_EXPECT },
     [VVT_KEY_EXPECT] = { "expect", KIND_EXPECT },
+    [VVT_KEY_EOR] = { "eor", KIND_BOOL },
     [VVT_KEY_BACKGROUND] = { "background", KIND_BOOL },
     [VVT_KEY_HOW] = { "how", KIND_CONSTANT, .names = how_names },
     [VVT_KEY_OPTION] = { "option", KIND_CONSTANT, .names = option_names },
@@ -152,7 +153,7 @@ static const struct {
     E(EAGAIN), E(EPIPE), E(ECONNRESET), E(ECONNREFUSED), E(ECONNABORTED),
     E(ETIMEDOUT), E(ENOTCONN), E(EINPROGRESS), E(EADDRINUSE), E(EINVAL),
     E(ENODEV), E(EHOSTUNREACH), E(ENETUNREACH), E(EMSGSIZE), E(ENOBUFS),
-    E(EACCES), E(EPERM), E(ENOENT), E(EPROTO),
+    E(EACCES), E(EPERM), E(ENOENT), E(EPROTO), E(ESOCKTNOSUPPORT),
 #undef E
 };
 

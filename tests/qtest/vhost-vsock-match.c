@@ -54,6 +54,11 @@ static const struct {
       "CREDIT_UPDATE" },
     { VVT_OP, VIRTIO_VSOCK_OP_CREDIT_REQUEST, "VIRTIO_VSOCK_OP_",
       "CREDIT_REQUEST" },
+    { VVT_FLAGS, VIRTIO_VSOCK_SHUTDOWN_RCV, "VIRTIO_VSOCK_SHUTDOWN_", "RCV" },
+    { VVT_FLAGS, VIRTIO_VSOCK_SHUTDOWN_SEND, "VIRTIO_VSOCK_SHUTDOWN_",
+      "SEND" },
+    { VVT_FLAGS, VIRTIO_VSOCK_SEQ_EOM, "VIRTIO_VSOCK_SEQ_", "EOM" },
+    { VVT_FLAGS, VIRTIO_VSOCK_SEQ_EOR, "VIRTIO_VSOCK_SEQ_", "EOR" },
 };
 
 const char *vvt_field_name(VvtField field)
@@ -66,8 +71,8 @@ uint64_t vvt_field_max(VvtField field)
     return UINT64_MAX >> (64 - 8 * field_info[field].size);
 }
 
-bool vvt_field_constant(VvtField field, const char *name,
-                        uint64_t *ret_value)
+static bool find_constant(VvtField field, const char *name,
+                          uint64_t *ret_value)
 {
     size_t i;
 
@@ -82,6 +87,28 @@ bool vvt_field_constant(VvtField field, const char *name,
         }
     }
     return false;
+}
+
+bool vvt_field_constant(VvtField field, const char *name,
+                        uint64_t *ret_value)
+{
+    g_auto(GStrv) words = g_strsplit(name, "|", -1);
+    uint64_t sum = 0;
+    size_t i;
+
+    if (field != VVT_FLAGS || !words[0]) {
+        return find_constant(field, name, ret_value);
+    }
+    for (i = 0; words[i]; i++) {
+        uint64_t bit;
+
+        if (!find_constant(field, words[i], &bit)) {
+            return false;
+        }
+        sum |= bit;
+    }
+    *ret_value = sum;
+    return true;
 }
 
 void vvt_hdr_encode(const VvtHdr *hdr, uint8_t wire[VVT_HDR_SIZE])
@@ -111,7 +138,8 @@ static const char *constant_name(VvtField field, uint64_t value)
 {
     size_t i;
 
-    for (i = 0; i < G_N_ELEMENTS(constants); i++) {
+    /* What a flag means depends on the op. */
+    for (i = 0; field != VVT_FLAGS && i < G_N_ELEMENTS(constants); i++) {
         if (constants[i].field == field && constants[i].value == value) {
             return constants[i].name;
         }

@@ -80,7 +80,10 @@ typedef bool (*VvtResolve)(void *opaque, const VvtTerm *term,
 const char *vvt_field_name(VvtField field);
 uint64_t vvt_field_max(VvtField field);
 
-/* The number behind a constant's name, e.g. VIRTIO_VSOCK_OP_RW. */
+/*
+ * The number behind a constant's name, e.g. VIRTIO_VSOCK_OP_RW; of flags,
+ * behind several with "|" between.
+ */
 bool vvt_field_constant(VvtField field, const char *name,
                         uint64_t *ret_value);
 

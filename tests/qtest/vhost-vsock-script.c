@@ -34,7 +34,7 @@ static const struct {
         B(COUNT) | B(USED) | B(INDIRECT) | B(KICK) | B(TIMEOUT_MS) },
     [VVT_OP_RX_RELEASE] = { "rx-release", 0, 0 },
     [VVT_OP_SOCK_ASYNC_CONNECT] = { "sock-async-connect", B(SOCK_ID),
-        B(DST_CID) | B(DST_PORT) | B(TYPE) | B(RAW) },
+        B(DST_CID) | B(DST_PORT) | B(TYPE) | B(RAW) | B(EXPECT) },
     [VVT_OP_SOCK_POLL] = { "sock-poll", B(SOCK_ID) | B(POLL_EVENTS),
         B(POLL_SO_ERROR) | B(TIMEOUT_MS) },
     [VVT_OP_SOCK_LISTEN] = { "sock-listen", B(SOCK_ID) | B(PORT),
@@ -42,9 +42,9 @@ static const struct {
     [VVT_OP_SOCK_ACCEPT] = { "sock-accept", B(SOCK_ID) | B(LISTENER),
         B(PEER_CID) | B(PEER_PORT) | B(TIMEOUT_MS) },
     [VVT_OP_SOCK_SEND] = { "sock-send", B(SOCK_ID) | B(PAYLOAD),
-        B(EXPECT) | B(BACKGROUND) | B(REPEAT) | B(TIMEOUT_MS) },
+        B(EXPECT) | B(EOR) | B(BACKGROUND) | B(REPEAT) | B(TIMEOUT_MS) },
     [VVT_OP_SOCK_RECV] = { "sock-recv", B(SOCK_ID),
-        B(PAYLOAD) | B(EXPECT) | B(BACKGROUND) | B(REPEAT) |
+        B(PAYLOAD) | B(EXPECT) | B(EOR) | B(BACKGROUND) | B(REPEAT) |
         B(TIMEOUT_MS) },
     [VVT_OP_SOCK_WAIT] = { "sock-wait", B(SOCK_ID), B(TIMEOUT_MS) },
     [VVT_OP_SOCK_SHUTDOWN] = { "sock-shutdown", B(SOCK_ID) | B(HOW),

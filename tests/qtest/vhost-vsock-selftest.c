@@ -61,6 +61,9 @@ static const WrongScript wrong_scripts[] = {
     { "port-as-cid", "[ {},\n { 'op': 'send', 'hdr': { 'src_cid': "
       "'SOCK_PORT_a' } } ]", "key \"src_cid\": \"SOCK_PORT_a\" is no value "
       "for it" },
+    { "flag-misspelt", "[ {},\n { 'op': 'send', 'hdr': { 'flags': "
+      "'VIRTIO_VSOCK_SEQ_EOM|EOR' } } ]", "key \"flags\": "
+      "\"VIRTIO_VSOCK_SEQ_EOM|EOR\" is no value for it" },
     { "send-needs-one-value", "[ {},\n { 'op': 'send', 'hdr': { 'len': "
       "[1, 2] } } ]", "key \"len\": what is sent needs one value" },
     { "range-misspelt", "[ {},\n { 'op': 'receive', 'hdr': { 'len': { "

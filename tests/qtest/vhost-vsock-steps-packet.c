@@ -43,14 +43,19 @@ static bool build_hdr(VvtRun *run, const VvtStep *step, unsigned repetition,
 
 static VvtFlow *flow_of_sent(VvtRun *run, const VvtHdr *hdr)
 {
-    return vvt_flows_get(vvt_driver_flows(run->driver),
-                         hdr->field[VVT_SRC_PORT], hdr->field[VVT_DST_PORT]);
+    return vvt_flows_of_sent(vvt_driver_flows(run->driver), hdr);
+}
+
+static VvtFlow *flow_of_received(VvtRun *run, const VvtHdr *hdr)
+{
+    return vvt_flows_of_received(vvt_driver_flows(run->driver), hdr);
 }
 
 /* Take CREDIT_UPDATEs of the flow of @hdr out of what was received. */
 static void take_credit_updates(VvtRun *run, const VvtHdr *hdr)
 {
     GQueue *received = vvt_driver_received(run->driver);
+    VvtFlow *flow = flow_of_sent(run, hdr);
     GList *l = received->head;
 
     while (l) {
@@ -58,8 +63,7 @@ static void take_credit_updates(VvtRun *run, const VvtHdr *hdr)
         VvtPacket *packet = l->data;
 
         if (packet->hdr.field[VVT_OP] == VIRTIO_VSOCK_OP_CREDIT_UPDATE &&
-            packet->hdr.field[VVT_DST_PORT] == hdr->field[VVT_SRC_PORT] &&
-            packet->hdr.field[VVT_SRC_PORT] == hdr->field[VVT_DST_PORT]) {
+            flow_of_received(run, &packet->hdr) == flow) {
             vvt_packet_free(packet);
             g_queue_delete_link(received, l);
         }
@@ -108,7 +112,10 @@ static bool send_one(VvtRun *run, VvtTx *tx)
     return true;
 }
 
-/* One repetition: the payload, in as many packets as it takes. */
+/*
+ * One repetition: the payload, in as many packets as it takes.  The flags are
+ * those of the last one: they end a message.
+ */
 static bool send_payload(VvtRun *run, const VvtStep *step, VvtTx *tx,
                          GBytes *payload)
 {
@@ -116,10 +123,12 @@ static bool send_payload(VvtRun *run, const VvtStep *step, VvtTx *tx,
     const uint8_t *data = g_bytes_get_data(payload, &left);
     size_t chunk = vvt_step_num(step, VVT_KEY_CHUNK, MAX(left, 1));
     bool len_lies = step->hdr.field[VVT_LEN].kind != VVT_SPEC_UNSET;
+    uint64_t flags = tx->hdr.field[VVT_FLAGS];
 
     do {
         size_t n = MIN(left, chunk);
 
+        tx->hdr.field[VVT_FLAGS] = n == left ? flags : 0;
         if (!len_lies) {
             tx->hdr.field[VVT_LEN] = n;
         }
@@ -219,6 +228,7 @@ static bool fits(VvtRun *run, const ReceiveState *state, const VvtHdr *hdr,
                  GString *ret_report)
 {
     VvtHdr shifted = *hdr;
+    VvtHdrSpec spec = state->step->hdr;
     bool ok = cids_fit(run, state->step, hdr);
     VvtField f;
 
@@ -230,8 +240,11 @@ static bool fits(VvtRun *run, const ReceiveState *state, const VvtHdr *hdr,
         shifted.field[f] -= state->step->stride[f] * state->repetition;
         shifted.field[f] &= vvt_field_max(f);
     }
+    if (state->step->op == VVT_OP_RECEIVE_DATA) {
+        spec.field[VVT_FLAGS].kind = VVT_SPEC_UNSET; /* see check_flags() */
+    }
     run->sending = false;
-    return vvt_hdr_match(&state->step->hdr, &shifted, vvt_run_resolve, run,
+    return vvt_hdr_match(&spec, &shifted, vvt_run_resolve, run,
                          ret_report) && ok;
 }
 
@@ -380,6 +393,26 @@ static bool tell_credit(VvtRun *run, const VvtHdr *received,
     return send_one(run, &tx);
 }
 
+/* Of the packets that a payload came in only the last has flags. */
+static bool check_flags(VvtRun *run, const VvtStep *step, const VvtHdr *hdr,
+                        bool last)
+{
+    g_autoptr(GString) table = g_string_new(NULL);
+
+    if (step->hdr.field[VVT_FLAGS].kind == VVT_SPEC_UNSET ||
+        (!last && hdr->field[VVT_FLAGS] == 0)) {
+        return true;
+    }
+    if (!last) {
+        return vvt_run_fail(run, "flags %" PRIu64 " came before the last "
+                            "packet\n", hdr->field[VVT_FLAGS]);
+    }
+    run->sending = false;
+    return vvt_hdr_match(&step->hdr, hdr, vvt_run_resolve, run, table) ||
+           vvt_run_fail(run, "the last packet is not the one expected\n%s",
+                        table->str);
+}
+
 static bool take_data(VvtRun *run, const VvtStep *step, VvtPacket *packet,
                       GBytes *wanted, size_t *at)
 {
@@ -397,7 +430,8 @@ static bool take_data(VvtRun *run, const VvtStep *step, VvtPacket *packet,
         return false;
     }
     *at += len;
-    return true;
+    return check_flags(run, step, &packet->hdr,
+                       *at == g_bytes_get_size(wanted));
 }
 
 /* Bytes of the flow of @hdr that came, and that no step has taken yet. */
@@ -410,8 +444,7 @@ static size_t untaken(VvtRun *run, const VvtHdr *hdr)
         const VvtPacket *packet = l->data;
 
         if (packet->hdr.field[VVT_OP] == VIRTIO_VSOCK_OP_RW &&
-            packet->hdr.field[VVT_SRC_PORT] == hdr->field[VVT_SRC_PORT] &&
-            packet->hdr.field[VVT_DST_PORT] == hdr->field[VVT_DST_PORT]) {
+            vvt_hdr_same_flow(&packet->hdr, hdr)) {
             sum += g_bytes_get_size(packet->payload);
         }
     }
@@ -437,9 +470,7 @@ static bool do_receive_data(VvtRun *run, const VvtStep *step)
         ok = take_data(run, step, packet, wanted, &at);
         if (ok && credit && (at - told >= CREDIT_STEP ||
                              at == g_bytes_get_size(wanted))) {
-            VvtFlow *flow = vvt_flows_get(vvt_driver_flows(run->driver),
-                                          packet->hdr.field[VVT_DST_PORT],
-                                          packet->hdr.field[VVT_SRC_PORT]);
+            VvtFlow *flow = flow_of_received(run, &packet->hdr);
 
             ok = tell_credit(run, &packet->hdr, flow, flow->rx_cnt -
                              untaken(run, &packet->hdr));

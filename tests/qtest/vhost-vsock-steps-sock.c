@@ -8,9 +8,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include "vhost-vsock-steps.h"
-
-/* One recv() takes at most this much. */
-#define READ_CHUNK 65536 /* bytes */
+#include "vhost-vsock-transfer.h"
 
 static const char *sock_id(const VvtStep *step)
 {
@@ -51,8 +49,7 @@ static bool do_connect(VvtRun *run, const VvtStep *step)
                                vvt_step_num(step, VVT_KEY_RAW, false));
 
     g_hash_table_remove(run->ports, sock_id(step));
-    return ret == 0 ||
-           vvt_run_fail(run, "connect: %s\n", vvt_expect_name(-ret));
+    return check_result(run, step, "connect", -ret);
 }
 
 static bool do_listen(VvtRun *run, const VvtStep *step)
@@ -193,27 +190,24 @@ static uint64_t call_timeout(const VvtRun *run, const VvtStep *step)
                                                VVT_TIMEOUT_MS);
 }
 
-static GBytes *repeated_payload(VvtRun *run, const VvtStep *step)
+static VvtTransfer *new_transfer(VvtRun *run, const VvtStep *step,
+                                 const VvtSock *sock)
 {
-    g_autoptr(GBytes) once = vvt_payload_bytes(&step->payload, run->window);
-    unsigned repeat = vvt_step_num(step, VVT_KEY_REPEAT, 1);
-    g_autoptr(GByteArray) all = g_byte_array_new();
-    size_t len;
-    const uint8_t *data = g_bytes_get_data(once, &len);
-    unsigned i;
+    g_autoptr(GBytes) payload = vvt_payload_bytes(&step->payload, run->window);
+    VvtTransfer *transfer =
+        vvt_transfer_new(payload, vvt_step_num(step, VVT_KEY_REPEAT, 1),
+                         sock->type);
 
-    for (i = 0; i < repeat; i++) {
-        g_byte_array_append(all, data, len);
-    }
-    return g_byte_array_free_to_bytes(g_steal_pointer(&all));
+    transfer->eor = vvt_step_num(step, VVT_KEY_EOR, false);
+    transfer->check_eor = vvt_step_has(step, VVT_KEY_EOR);
+    return transfer;
 }
 
 /* --- Send ----------------------------------------------------------------- */
 
 typedef struct SendState {
     VvtSock *sock;
-    const uint8_t *data;
-    size_t left;
+    VvtTransfer *transfer;
     uint32_t code;
 } SendState;
 
@@ -221,38 +215,61 @@ static bool sent(VvtRun *run, void *opaque)
 {
     SendState *state = opaque;
 
-    do {
-        ssize_t n = send(state->sock->fd, state->data, state->left,
-                         MSG_NOSIGNAL);
+    state->code = vvt_transfer_send(state->transfer, state->sock);
+    return state->code != EAGAIN;
+}
 
-        state->code = n < 0 ? errno : 0;
-        if (n < 0) {
-            return errno != EAGAIN;
-        }
-        state->data += n;
-        state->left -= n;
-    } while (state->left > 0);
-    return true;
+static bool sent_in_background(VvtRun *run, void *opaque)
+{
+    VvtSock *sock = opaque;
+
+    return !sock->out;
+}
+
+/*
+ * A message cannot be taken back once a part of it is on its way, so one
+ * that does not go at once goes on in the background.
+ */
+static bool send_messages(VvtRun *run, const VvtStep *step, VvtSock *sock,
+                          uint64_t timeout)
+{
+    uint32_t code;
+
+    switch (vvt_run_wait(run, timeout, sent_in_background, sock)) {
+    case VVT_WAIT_DONE:
+        code = sock->out_code;
+        g_clear_pointer(&sock->background_error, g_free);
+        break;
+    case VVT_WAIT_TIMEOUT:
+        code = EAGAIN;
+        break;
+    default:
+        return false;
+    }
+    return check_result(run, step, "send", code);
 }
 
 static bool do_sock_send(VvtRun *run, const VvtStep *step)
 {
-    g_autoptr(GBytes) payload = repeated_payload(run, step);
-    SendState state = { .sock = need_sock(run, sock_id(step)) };
+    VvtSock *sock = need_sock(run, sock_id(step));
+    g_autoptr(VvtTransfer) transfer = NULL;
     uint64_t timeout = call_timeout(run, step);
+    bool background = vvt_step_num(step, VVT_KEY_BACKGROUND, false);
+    SendState state = { .sock = sock };
 
-    if (!state.sock) {
+    if (!sock) {
         return false;
     }
-    if (vvt_step_num(step, VVT_KEY_BACKGROUND, false)) {
-        if (state.sock->out) {
+    transfer = new_transfer(run, step, sock);
+    if (background || transfer->messages) {
+        if (sock->out) {
             return vvt_run_fail(run, "it is sending already\n");
         }
-        state.sock->out = g_steal_pointer(&payload);
-        state.sock->out_done = 0;
-        return vvt_run_pump(run);
+        vvt_sock_send(sock, g_steal_pointer(&transfer));
+        return background ? vvt_run_pump(run) :
+                            send_messages(run, step, sock, timeout);
     }
-    state.data = g_bytes_get_data(payload, &state.left);
+    state.transfer = transfer;
     if (vvt_run_wait(run, timeout, sent, &state) == VVT_WAIT_FAILED) {
         return false;
     }
@@ -263,91 +280,83 @@ static bool do_sock_send(VvtRun *run, const VvtStep *step)
 
 typedef struct RecvState {
     VvtSock *sock;
-    GBytes *wanted;  /* NULL: nothing but the end */
-    size_t at;
+    VvtTransfer *wanted; /* NULL: nothing but the end */
     uint32_t code;
-    bool wrong;      /* what came differs */
+    bool wrong;          /* what came differs */
 } RecvState;
+
+/* Without a payload nothing may come but an end. */
+static uint32_t receive_end(VvtRun *run, const VvtSock *sock)
+{
+    char byte;
+    int flags;
+    ssize_t n = vvt_sock_recv(sock, &byte, 1, &flags);
+
+    if (n >= 0) {
+        vvt_run_fail(run, n ? "recv: a byte came\n" :
+                              "recv: an empty message came\n");
+        return 0;
+    }
+    return n == -ENODATA ? VVT_EXPECT_EOF : -n;
+}
 
 static bool received(VvtRun *run, void *opaque)
 {
     RecvState *state = opaque;
-    g_autofree uint8_t *buf = g_malloc(READ_CHUNK);
-    size_t want = state->wanted ? g_bytes_get_size(state->wanted) : 1;
 
     if (vvt_sock_read_answer(state->sock) == VVT_ANSWER_AWAITED) {
         state->code = EAGAIN;
         return false;
     }
-    while (state->at < want) {
-        bool stream = state->sock->type == SOCK_STREAM;
-        ssize_t n = recv(state->sock->fd, buf,
-                         stream ? MIN(want - state->at, READ_CHUNK) :
-                                  READ_CHUNK, 0);
-
-        if (n < 0 && errno == EAGAIN) {
-            state->code = EAGAIN;
-            return false;
-        }
-        if (n <= 0) {
-            state->code = n < 0 ? errno : VVT_EXPECT_EOF;
-            return true;
-        }
-        if (!state->wanted) {
-            g_string_append_printf(run->why, "recv: %zd bytes came\n", n);
-            state->wrong = true;
-            return true;
-        }
-        if (!vvt_payload_compare(state->wanted, state->at, buf, n,
-                                 run->why)) {
-            state->wrong = true;
-            return true;
-        }
-        state->at += n;
-        if (!stream) {
-            break;
-        }
-    }
-    state->code = 0;
-    return true;
+    state->code = state->wanted ?
+                  vvt_transfer_recv(state->wanted, state->sock, run->why) :
+                  receive_end(run, state->sock);
+    state->wrong = run->why->len > 0;
+    return state->wrong || state->code != EAGAIN;
 }
 
 static bool check_received(VvtRun *run, const VvtStep *step,
                            const RecvState *state)
 {
-    size_t want = state->wanted ? g_bytes_get_size(state->wanted) : 0;
+    const VvtTransfer *wanted = state->wanted;
 
     if (state->wrong) {
         return false;
     }
-    if (want > 0 && state->at < want &&
+    if (wanted && wanted->left > 0 && state->code &&
         vvt_run_expects(step, VVT_KEY_EXPECT, 0)) {
-        return vvt_run_fail(run, "recv: %zu bytes expected, %s after %zu\n",
-                            want, vvt_expect_name(state->code), state->at);
+        return vvt_run_fail(run, "recv: %s came after %zu bytes, when %u %s "
+                            "of %zu bytes had not come whole\n",
+                            vvt_expect_name(state->code), wanted->total,
+                            wanted->left,
+                            wanted->messages ? "messages" : "payload",
+                            g_bytes_get_size(wanted->unit));
     }
     return check_result(run, step, "recv", state->code);
 }
 
 static bool do_sock_recv(VvtRun *run, const VvtStep *step)
 {
-    g_autoptr(GBytes) payload = vvt_step_has(step, VVT_KEY_PAYLOAD) ?
-                                repeated_payload(run, step) : NULL;
-    RecvState state = { .sock = need_sock(run, sock_id(step)),
-                        .wanted = payload };
+    VvtSock *sock = need_sock(run, sock_id(step));
+    g_autoptr(VvtTransfer) wanted = NULL;
+    RecvState state = { .sock = sock };
     uint64_t timeout = call_timeout(run, step);
 
-    if (!state.sock) {
+    if (!sock) {
         return false;
     }
+    if (vvt_step_has(step, VVT_KEY_PAYLOAD)) {
+        wanted = new_transfer(run, step, sock);
+    }
     if (vvt_step_num(step, VVT_KEY_BACKGROUND, false)) {
-        if (state.sock->in || !payload) {
+        if (sock->in || !wanted) {
             return vvt_run_fail(run, "it is receiving already, or there is "
                                 "no payload\n");
         }
-        state.sock->in = g_steal_pointer(&payload);
-        state.sock->in_done = 0;
+        sock->in = g_steal_pointer(&wanted);
         return vvt_run_pump(run);
     }
+    state.wanted = wanted;
     if (vvt_run_wait(run, timeout, received, &state) == VVT_WAIT_FAILED) {
         return false;
     }
@@ -373,7 +382,8 @@ static bool do_sock_wait(VvtRun *run, const VvtStep *step)
                         background_done, sock);
     if (wait == VVT_WAIT_TIMEOUT) {
         return vvt_run_fail(run, "it is not done: %zu bytes sent, %zu "
-                            "received\n", sock->out_done, sock->in_done);
+                            "received\n", sock->out ? sock->out->total : 0,
+                            sock->in ? sock->in->total : 0);
     }
     if (wait == VVT_WAIT_DONE && sock->background_error) {
         return vvt_run_fail(run, "%s\n", sock->background_error);
@@ -398,8 +408,13 @@ static bool do_shutdown(VvtRun *run, const VvtStep *step)
 
 static bool do_close(VvtRun *run, const VvtStep *step)
 {
-    if (!need_sock(run, sock_id(step))) {
+    VvtSock *sock = need_sock(run, sock_id(step));
+
+    if (!sock) {
         return false;
+    }
+    if (sock->out && vvt_transfer_is_running(sock->out)) {
+        return vvt_run_fail(run, "it is still sending a message\n");
     }
     vvt_host_close(run->host, sock_id(step));
     return true;

@@ -71,8 +71,6 @@ bool vvt_run_resolve(void *opaque, const VvtTerm *term, const VvtHdr *hdr,
                      uint64_t *ret_value)
 {
     VvtRun *run = opaque;
-    VvtField guest = run->sending ? VVT_SRC_PORT : VVT_DST_PORT;
-    VvtField host = run->sending ? VVT_DST_PORT : VVT_SRC_PORT;
     const VvtFlow *flow;
     VvtSock *sock;
     gpointer port;
@@ -101,8 +99,9 @@ bool vvt_run_resolve(void *opaque, const VvtTerm *term, const VvtHdr *hdr,
         return true;
     case VVT_TERM_TX_CNT:
     case VVT_TERM_RX_CNT:
-        flow = vvt_flows_get(vvt_driver_flows(run->driver),
-                             hdr->field[guest], hdr->field[host]);
+        flow = run->sending ?
+               vvt_flows_of_sent(vvt_driver_flows(run->driver), hdr) :
+               vvt_flows_of_received(vvt_driver_flows(run->driver), hdr);
         *ret_value = term->kind == VVT_TERM_TX_CNT ? flow->tx_cnt :
                                                      flow->rx_cnt;
         return true;
