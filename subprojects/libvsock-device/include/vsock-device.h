@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * libvsock-device: the device side of a virtio socket device (virtio 1.4,
- * section 5.10), bridging a guest's AF_VSOCK flows to AF_UNIX sockets of the
- * host.
+ * section 5.10), bridging a guest's AF_VSOCK flows, SOCK_STREAM and
+ * SOCK_SEQPACKET, to AF_UNIX sockets of the host.
  *
  * What the library promises
  * -------------------------
@@ -14,7 +14,7 @@
  *   that popped it returns.  Between calls it holds no reference to guest
  *   memory, so the embedder may stop, migrate or reset at any such point.
  * - Bytes of a flow are neither lost nor reordered, and are delivered before
- *   an end of file is passed on.
+ *   an end of file is passed on.  Messages of a seqpacket flow stay whole.
  * - It starts no thread, reads no clock, keeps no global state and writes no
  *   log.  Time comes in as @now_ms; refusals go out through
  *   #VskDevOps.refused.
@@ -69,10 +69,18 @@ typedef enum VskType {
     VSK_TYPE_SEQPACKET = 2,
 } VskType;
 
-/* Flags of VSK_OP_SHUTDOWN (5.10.6.6.1): hints about the packet's sender. */
+/* Flags of VSK_OP_SHUTDOWN (5.10.6.5): hints about the packet's sender. */
 #define VSK_SHUTDOWN_RECEIVE (1u << 0) /* it receives no more */
 #define VSK_SHUTDOWN_SEND    (1u << 1) /* it sends no more */
 #define VSK_SHUTDOWN_BOTH    (VSK_SHUTDOWN_RECEIVE | VSK_SHUTDOWN_SEND)
+
+/*
+ * Flags of VSK_OP_RW of a seqpacket flow (5.10.6.6.1): the packet ends a
+ * message; the message ends a record.  AF_UNIX does not carry MSG_EOR, so the
+ * library never sets the second one, and takes it without effect.
+ */
+#define VSK_SEQ_EOM (1u << 0)
+#define VSK_SEQ_EOR (1u << 1)
 
 /* Event queue (5.10.6.7). */
 #define VSK_EVENT_TRANSPORT_RESET 0u
@@ -160,6 +168,9 @@ typedef enum VskRefusal {
     VSK_REFUSED_BACKLOG,        /* the host program's backlog is full */
     VSK_REFUSED_LIMIT,          /* max_conns, or host fds or ports, used up */
     VSK_REFUSED_CREDIT,         /* more payload than was advertised */
+    VSK_REFUSED_EMPTY_MESSAGES, /* too many, for they take no credit */
+    VSK_REFUSED_MESSAGE_SIZE,   /* host program: a message larger than the
+                                 * guest's buffer */
     VSK_REFUSED_HOST_LINE,      /* host client: not "CONNECT <port>" */
     VSK_REFUSED_HOST_TIMEOUT,   /* host client: no line in time */
     VSK_REFUSED_HOST_LIMIT,     /* host client: too many without a line */
@@ -229,6 +240,12 @@ typedef struct VskDevConfig {
      * the CID.
      */
     const char *uds_path;
+
+    /*
+     * Whether there are SOCK_SEQPACKET flows, too: offer VSK_F_SEQPACKET to
+     * the driver.  Host clients connect to "<path>_seqpacket" for one.
+     */
+    bool seqpacket;
 
     /*
      * Where to look for a host program's socket when there is none at

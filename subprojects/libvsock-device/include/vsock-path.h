@@ -4,9 +4,10 @@
  * Where the emulator's host sockets are.  The device and every host program
  * must agree on it, so it is written once, and needs nothing but libc.
  *
- *     <dir>/<cid>.vsock          host clients reach guest <cid> here
- *     <dir>/<cid>.vsock_<port>   a host program listening for guest <cid>
- *     <dir>/2.vsock_<port>       a host program listening for every guest
+ *     <dir>/<cid>.vsock            host clients reach guest <cid> here
+ *     <dir>/<cid>.vsock_seqpacket  the same for SOCK_SEQPACKET
+ *     <dir>/<cid>.vsock_<port>     a host program listening for guest <cid>
+ *     <dir>/2.vsock_<port>         a host program listening for every guest
  *
  * All functions return 0 or a negative errno, and write to @ret only on
  * success.  -ENAMETOOLONG: choose a shorter directory; AF_UNIX paths end at
@@ -34,6 +35,9 @@ int vsk_path_default(uint64_t cid, char ret[static VSK_SUN_PATH_SIZE]);
 /* "<base>_<port>": where a host program listens for the guest. */
 int vsk_path_for_port(const char *base, uint32_t port,
                       char ret[static VSK_SUN_PATH_SIZE]);
+
+/* "<base>_seqpacket": where host clients connect for SOCK_SEQPACKET. */
+int vsk_path_for_seqpacket(const char *base, char ret[static VSK_SUN_PATH_SIZE]);
 
 /*
  * Make @dir (and missing parents below $HOME) with mode 0700 if it is not

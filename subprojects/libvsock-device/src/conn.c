@@ -40,7 +40,7 @@ static VskConn *conn_new(const VskKey *key, uint64_t guest_cid,
     conn->ready_link.data = conn;
     conn->timer_link.data = conn;
     vsk_credit_init(&conn->credit, buf_alloc);
-    vsk_ring_init(&conn->ring, buf_alloc);
+    vsk_stage_init(&conn->stage, key->type, buf_alloc);
     return conn;
 }
 
@@ -80,7 +80,7 @@ static void close_stream(VskConn *conn)
 void vsk_conn_free(VskConn *conn)
 {
     close_stream(conn);
-    vsk_ring_fini(&conn->ring);
+    vsk_stage_clear(&conn->stage);
     g_free(conn);
 }
 
@@ -89,7 +89,7 @@ void vsk_conn_free(VskConn *conn)
 void vsk_conn_die(VskConn *conn, bool tell_guest)
 {
     close_stream(conn);
-    vsk_ring_clear(&conn->ring);
+    vsk_stage_clear(&conn->stage);
     conn->phase = VSK_PHASE_DEAD;
     conn->owes_rst = tell_guest;
 }
@@ -117,7 +117,7 @@ void vsk_conn_orphan(VskConn *conn)
         return;
     }
     if (conn->phase != VSK_PHASE_ESTABLISHED || !conn->stream ||
-        !vsk_ring_used(&conn->ring)) {
+        !vsk_stage_waits(&conn->stage)) {
         vsk_conn_die(conn, false);
         return;
     }
@@ -130,14 +130,14 @@ void vsk_conn_orphan(VskConn *conn)
 
 void vsk_conn_settle_ends(VskConn *conn)
 {
-    bool drained = !vsk_ring_used(&conn->ring);
+    bool drained = !vsk_stage_waits(&conn->stage);
 
     if (conn->phase != VSK_PHASE_ESTABLISHED &&
         conn->phase != VSK_PHASE_DRAINING) {
         return;
     }
     if (conn->lost && conn->to_guest != VSK_PIPE_OPEN) {
-        /* A close with unread data resets (5.10.6.6); what the host program
+        /* A close with unread data resets (5.10.6.5); what the host program
          * had sent itself went first. */
         vsk_conn_reset(conn);
         return;
@@ -154,7 +154,7 @@ void vsk_conn_settle_ends(VskConn *conn)
     if (conn->phase == VSK_PHASE_DRAINING) {
         vsk_conn_die(conn, false);
     } else if (conn->guest_shutdown == VSK_SHUTDOWN_BOTH) {
-        /* 5.10.6.6.1: RST confirms the clean disconnect. */
+        /* 5.10.6.5: RST confirms the clean disconnect. */
         vsk_conn_die(conn, true);
     } else if (conn->hung_up && conn->to_guest != VSK_PIPE_OPEN) {
         close_stream(conn); /* no more use for the descriptor */
@@ -280,9 +280,12 @@ bool vsk_conn_next_control(VskConn *conn, VskHdr *ret_hdr)
     return true;
 }
 
-void vsk_conn_make_rw(VskConn *conn, uint32_t len, VskHdr *ret_hdr)
+void vsk_conn_make_rw(VskConn *conn, uint32_t len, bool last,
+                      VskHdr *ret_hdr)
 {
-    make_hdr(conn, VSK_OP_RW, 0, len, ret_hdr);
+    bool eom = conn->stage.messages && last && !conn->in_message;
+
+    make_hdr(conn, VSK_OP_RW, eom ? VSK_SEQ_EOM : 0, len, ret_hdr);
 }
 
 /* --- What the owner keeps for it ----------------------------------------- */
@@ -293,7 +296,15 @@ uint32_t vsk_conn_poll_mask(const VskConn *conn)
         return 0;
     }
     return EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET |
-           (vsk_ring_used(&conn->ring) ? EPOLLOUT : 0);
+           (vsk_stage_waits(&conn->stage) ? EPOLLOUT : 0);
+}
+
+bool vsk_conn_poll_again(VskConn *conn)
+{
+    bool again = conn->flush_again;
+
+    conn->flush_again = false;
+    return again;
 }
 
 VskTimer vsk_conn_timer(const VskConn *conn)

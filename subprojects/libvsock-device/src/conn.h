@@ -19,7 +19,7 @@
 #define VSK_CONN_H
 
 #include "credit.h"
-#include "ring.h"
+#include "stage.h"
 
 /* The guest's side of the handshake. */
 typedef enum VskPhase {
@@ -66,7 +66,7 @@ typedef struct VskConn {
     uint64_t guest_cid;
     VskStream *stream; /* owned; NULL once closed */
     VskCredit credit;
-    VskRing ring;
+    VskStage stage;
 
     VskPhase phase;
     VskPipe from_guest; /* guest to host */
@@ -80,6 +80,8 @@ typedef struct VskConn {
     bool hung_up;     /* both directions of the host socket have ended */
     bool host_deaf;   /* the host program takes no more */
     bool lost;        /* bytes of the guest were lost to a host that closed */
+    bool flush_again; /* the socket took all that one call may write */
+    bool in_message;  /* a seqpacket message went to the guest in part */
 
     bool owes_request;
     bool owes_response;
@@ -146,7 +148,7 @@ void vsk_conn_host_event(VskConn *conn, uint32_t events);
  * A guest that has not answered SHUTDOWN of both ways may have a slow reader:
  * an RST now would cost it what it has not read.  So it is asked once for its
  * credit.  Only one that has taken everything, or gives no answer at all, is
- * reset (5.10.6.6.1 leaves the time to the implementation).
+ * reset (5.10.6.5 leaves the time to the implementation).
  *
  * Returns: true if the flow was ended; false if the timer is to run again.
  */
@@ -180,24 +182,34 @@ unsigned int vsk_conn_wants_chains(const VskConn *conn);
  */
 bool vsk_conn_next_control(VskConn *conn, VskHdr *ret_hdr);
 
+typedef enum VskReadResult {
+    VSK_READ_NOTHING, /* nothing to send now: see vsk_conn_owes() again */
+    VSK_READ_DATA,    /* make packets of it with vsk_conn_make_rw() */
+    VSK_READ_TOO_BIG, /* a message that the guest could never take: reset */
+} VskReadResult;
+
 /**
  * vsk_conn_read:
  * @iov: payload areas of RX chains, in order
+ * @ret_len: bytes read, which are now part of what was sent; written with
+ *   VSK_READ_DATA, and then 0 for a message without bytes only
  *
- * Read from the host into guest memory, within the guest's credit.
- *
- * Returns: bytes read, which are now part of what was sent: the caller makes
- * packets of them with vsk_conn_make_rw().  0: nothing to send now, look at
- * vsk_conn_owes() again.
+ * Read from the host into guest memory, within the guest's credit: bytes, or
+ * of one message as much as fits.
  */
-size_t vsk_conn_read(VskConn *conn, const struct iovec *iov,
-                     unsigned int n_iov);
+VskReadResult vsk_conn_read(VskConn *conn, const struct iovec *iov,
+                            unsigned int n_iov, size_t *ret_len);
 
-/* The header of one RW packet of @len bytes that vsk_conn_read() got. */
-void vsk_conn_make_rw(VskConn *conn, uint32_t len, VskHdr *ret_hdr);
+/* The header of one RW packet of @len bytes that vsk_conn_read() got; @last:
+ * there are no more of them. */
+void vsk_conn_make_rw(VskConn *conn, uint32_t len, bool last,
+                      VskHdr *ret_hdr);
 
 /* EPOLL* bits to wait for on the stream; 0 where there is no stream. */
 uint32_t vsk_conn_poll_mask(const VskConn *conn);
+
+/* Whether to report once more what has been reported: asked once. */
+bool vsk_conn_poll_again(VskConn *conn);
 
 VskTimer vsk_conn_timer(const VskConn *conn);
 

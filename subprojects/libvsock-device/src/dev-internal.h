@@ -33,6 +33,8 @@ struct VskDev {
     VskMux *mux;
     uint64_t guest_cid;
     bool driver_ok;
+    bool may_seqpacket; /* as configured */
+    bool seqpacket;     /* as negotiated */
     bool paused;
     bool again;        /* more to do than one call may */
     bool tx_stalled;   /* until RX drains */

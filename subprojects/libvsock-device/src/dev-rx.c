@@ -74,14 +74,14 @@ static unsigned int add_rx_area(VskDev *dev, const VskChain *chain,
                                  &len);
 }
 
-/* Make packets of @total bytes that were read into the first chains.
- * Returns how many chains they took. */
+/* Make packets of @total bytes that were read into the first chains; one, if
+ * there are none: an empty message.  Returns how many chains they took. */
 static unsigned int push_data(VskDev *dev, VskConn *conn, size_t total,
                               unsigned int n_chains)
 {
-    unsigned int i;
+    unsigned int i = 0;
 
-    for (i = 0; i < n_chains && total; i++) {
+    do {
         VskChain *chain = &dev->rx_chains[i];
         size_t len = MIN(rx_room(chain), total);
         size_t sliced;
@@ -94,10 +94,10 @@ static unsigned int push_data(VskDev *dev, VskConn *conn, size_t total,
                                       chain->n_in, VSK_HDR_SIZE, len,
                                       &sliced);
         }
-        vsk_conn_make_rw(conn, (uint32_t)len, &hdr);
-        push_packet(dev, chain, &hdr, payload, n_payload);
         total -= len;
-    }
+        vsk_conn_make_rw(conn, (uint32_t)len, total == 0, &hdr);
+        push_packet(dev, chain, &hdr, payload, n_payload);
+    } while (++i < n_chains && total);
     g_assert(total == 0);
     return i;
 }
@@ -110,7 +110,7 @@ static unsigned int send_data(VskDev *dev, VskConn *conn,
                               const VskChain *first)
 {
     unsigned int want = vsk_conn_wants_chains(conn);
-    unsigned int n = 1, used, n_iov;
+    unsigned int n = 1, used = 0, n_iov;
     size_t total;
 
     dev->rx_chains[0] = *first;
@@ -131,8 +131,16 @@ static unsigned int send_data(VskDev *dev, VskConn *conn,
         n_iov = more;
         n++;
     }
-    total = vsk_conn_read(conn, dev->rx_iov, n_iov);
-    used = push_data(dev, conn, total, n);
+    switch (vsk_conn_read(conn, dev->rx_iov, n_iov, &total)) {
+    case VSK_READ_NOTHING:
+        break;
+    case VSK_READ_DATA:
+        used = push_data(dev, conn, total, n);
+        break;
+    case VSK_READ_TOO_BIG:
+        vsk_dev_refused(dev, VSK_REFUSED_MESSAGE_SIZE, NULL);
+        break;
+    }
     while (n > used) {
         dev->ops->unpop(dev->opaque, VSK_QUEUE_RX, &dev->rx_chains[--n]);
     }

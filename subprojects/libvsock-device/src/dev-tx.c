@@ -28,18 +28,26 @@ static void end_batch(VskDev *dev, int64_t now_ms)
     batch->n_iov = 0;
 }
 
+/* Whether the next packet is of another message. */
+static bool ends_message(const VskHdr *hdr)
+{
+    return hdr->type == VSK_TYPE_SEQPACKET && (hdr->flags & VSK_SEQ_EOM);
+}
+
 static bool fits_batch(const Batch *batch, const VskHdr *hdr,
                        unsigned int n_iov)
 {
     return batch->n_chains && batch->n_chains < VSK_TURN_CHAINS &&
            batch->n_iov + n_iov <= VSK_TURN_IOV &&
            batch->hdr.len + hdr->len <= VSK_TURN_BYTES &&
+           !ends_message(&batch->hdr) &&
            batch->hdr.src_port == hdr->src_port &&
            batch->hdr.dst_port == hdr->dst_port &&
            batch->hdr.type == hdr->type;
 }
 
-/* Put an RW packet, which has payload, into the batch. */
+/* Put an RW packet, which has payload, into the batch.  Of a batch, the flags
+ * of the last packet count. */
 static void add_to_batch(VskDev *dev, VskChain *chain, const VskHdr *hdr,
                          int64_t now_ms)
 {
@@ -79,7 +87,7 @@ static size_t take_chain(VskDev *dev, VskChain *chain, int64_t now_ms)
     if (chain->n_out > VSK_MAX_CHAIN_IOV) {
         size = 0;
     }
-    if (!vsk_hdr_check(&hdr, size, dev->guest_cid, &why)) {
+    if (!vsk_hdr_check(&hdr, size, dev->guest_cid, dev->seqpacket, &why)) {
         end_batch(dev, now_ms);
         vsk_mux_refuse(dev->mux, &hdr, why, now_ms);
         return_tx(dev, chain);

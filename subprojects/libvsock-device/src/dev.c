@@ -15,7 +15,7 @@
  *
  * No chain is kept between calls, so a stop, a reset or a migration finds the
  * rings at rest.  TX is left alone while the mux has no room for answers, and
- * taken up again when RX has drained (5.10.6.3.1: no deadlock, nothing
+ * taken up again when RX has drained (5.10.6.1: no deadlock, nothing
  * dropped).
  */
 
@@ -104,13 +104,15 @@ int vsk_dev_get_fd(const VskDev *dev)
 void vsk_dev_set_driver_ok(VskDev *dev, bool ok, uint64_t features,
                            int64_t now_ms)
 {
-    (void)features; /* stream sockets need none (5.10.3) */
+    /* Stream sockets need no feature (5.10.3). */
+    dev->seqpacket = ok && dev->may_seqpacket &&
+                     (features & (1ull << VSK_F_SEQPACKET));
     if (!ok || !dev->driver_ok) {
         vsk_mux_reset(dev->mux, now_ms);
         dev->event = EVENT_NONE;
     }
     dev->driver_ok = ok;
-    vsk_mux_set_open(dev->mux, ok);
+    vsk_mux_set_open(dev->mux, ok, dev->seqpacket);
     if (ok) {
         vsk_dev_expect_rx(dev);
         dev->again = true; /* chains may wait: no kick tells of them */
@@ -201,6 +203,7 @@ VskDev *vsk_dev_new(const VskDevConfig *config, const VskDevOps *ops,
     dev->ops = ops;
     dev->opaque = opaque;
     dev->guest_cid = config->guest_cid;
+    dev->may_seqpacket = config->seqpacket;
     dev->mux = vsk_mux_new(&full, mux_refused, dev, errp);
     if (!dev->mux) {
         g_free(dev);

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The pipe from the guest to the host: packets come in, bytes go to the stream,
- * and what the stream does not take is staged.
+ * The pipe from the guest to the host: packets come in, bytes or whole messages
+ * go to the stream, and what the stream does not take yet is staged.
  */
 
 #include "conn-internal.h"
@@ -14,12 +14,13 @@
 
 void vsk_conn_host_deaf(VskConn *conn)
 {
-    uint32_t staged = vsk_ring_used(&conn->ring);
+    bool staged = vsk_stage_used(&conn->stage) ||
+                  vsk_stage_waits(&conn->stage);
 
     conn->host_deaf = true;
     conn->writable = false;
     conn->lost |= conn->hung_up && staged;
-    vsk_ring_clear(&conn->ring);
+    vsk_stage_clear(&conn->stage);
     vsk_credit_consumed(&conn->credit, vsk_credit_held(&conn->credit));
     conn->from_guest = VSK_PIPE_CLOSED;
 }
@@ -57,22 +58,63 @@ static bool wrote(VskConn *conn, ssize_t n)
 
 void vsk_conn_flush(VskConn *conn)
 {
-    if (vsk_ring_used(&conn->ring)) {
-        wrote(conn, vsk_ring_flush(&conn->ring, conn->stream));
-        if (vsk_ring_used(&conn->ring)) {
+    if (vsk_stage_waits(&conn->stage)) {
+        wrote(conn, vsk_stage_flush(&conn->stage, conn->stream,
+                                    &conn->flush_again));
+        if (vsk_stage_waits(&conn->stage)) {
             conn->writable = false;
         }
     }
+}
+
+static void take_bytes(VskConn *conn, const struct iovec *iov,
+                       unsigned int n_iov, size_t len)
+{
+    ssize_t done = 0;
+
+    if (len && conn->writable && !vsk_stage_waits(&conn->stage)) {
+        done = conn->stream->ops->writev(conn->stream, iov, (int)n_iov);
+        if (!wrote(conn, done)) {
+            return;
+        }
+        done = MAX(done, 0);
+    }
+    if ((size_t)done < len) {
+        vsk_stage_push(&conn->stage, iov, n_iov, (size_t)done, false);
+        conn->writable = false;
+    }
+}
+
+/* Part of a message.  Returns false if there are too many empty ones. */
+static bool take_part(VskConn *conn, const struct iovec *iov,
+                      unsigned int n_iov, bool eom)
+{
+    if (eom && conn->writable && !vsk_stage_used(&conn->stage) &&
+        !vsk_stage_waits(&conn->stage)) {
+        /* All of it is here, and nothing before it. */
+        ssize_t n = conn->stream->ops->writev(conn->stream, iov, (int)n_iov);
+
+        if (!wrote(conn, n) || n >= 0) {
+            return true;
+        }
+    }
+    if (!vsk_stage_push(&conn->stage, iov, n_iov, 0, eom)) {
+        return false;
+    }
+    if (conn->writable) {
+        vsk_conn_flush(conn);
+    }
+    return true;
 }
 
 static bool take_payload(VskConn *conn, const VskHdr *hdr,
                          const struct iovec *payload, unsigned int n_payload,
                          VskRefusal *ret_why)
 {
+    bool eom = hdr->flags & VSK_SEQ_EOM;
     struct iovec iov[VSK_TURN_IOV];
     unsigned int n_iov;
     size_t len;
-    ssize_t done = 0;
 
     if (conn->guest_shutdown & VSK_SHUTDOWN_SEND) {
         vsk_conn_reset(conn);
@@ -86,24 +128,19 @@ static bool take_payload(VskConn *conn, const VskHdr *hdr,
     }
     if (conn->host_deaf) {
         vsk_credit_consumed(&conn->credit, hdr->len);
-        conn->lost |= conn->hung_up && hdr->len;
+        conn->lost |= conn->hung_up &&
+                      (hdr->len || (conn->stage.messages && eom));
         return true;
     }
     n_iov = vsk_iov_slice(iov, VSK_TURN_IOV, payload, n_payload, 0, hdr->len,
                           &len);
     g_assert(len == hdr->len);
-    if (len && conn->writable && !vsk_ring_used(&conn->ring)) {
-        done = conn->stream->ops->writev(conn->stream, iov, (int)n_iov);
-        if (!wrote(conn, done)) {
-            return true;
-        }
-        done = MAX(done, 0);
-    }
-    if ((size_t)done < len) {
-        bool staged = vsk_ring_push(&conn->ring, iov, n_iov, (size_t)done);
-
-        g_assert(staged); /* the ring has the size of the credit */
-        conn->writable = false;
+    if (!conn->stage.messages) {
+        take_bytes(conn, iov, n_iov, len);
+    } else if (!take_part(conn, iov, n_iov, eom)) {
+        vsk_conn_reset(conn);
+        *ret_why = VSK_REFUSED_EMPTY_MESSAGES;
+        return false;
     }
     return true;
 }

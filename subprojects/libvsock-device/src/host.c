@@ -21,13 +21,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Stands for the listener where a client's handle would be. */
-#define LISTENER_HANDLE UINT64_MAX
+/* Stand for a listening socket where a client's handle would be: all bits but
+ * the last ones, which are its VskType. */
+#define LISTENER_HANDLE (UINT64_MAX - 0xff)
 
 /* A client that has not yet written its line. */
 typedef struct Client {
     int fd; /* -1: slot is free */
     bool watched; /* by epoll */
+    VskType type; /* of the socket */
     uint32_t generation;
     GList link; /* of VskHost.by_age */
     int64_t deadline_ms;
@@ -41,7 +43,7 @@ struct VskHost {
     char *shared_path;
     uint32_t line_timeout_ms;
     int epoll_fd;
-    bool may_accept;        /* the listener may have connections */
+    bool may_accept[VSK_TYPE_SEQPACKET + 1]; /* there may be connections */
     int64_t retry_at_ms;    /* when to try again after a failure; -1: no */
     struct epoll_event events[VSK_POLL_EVENTS];
     unsigned int n_events;  /* in @events, not yet looked at */
@@ -50,15 +52,24 @@ struct VskHost {
     Client clients[VSK_MAX_HOST_CLIENTS];
 };
 
-VskHost *vsk_host_new(const char *path, const char *shared_path,
-                      uint32_t line_timeout_ms, GError **errp)
+/* Have epoll tell of connections; nothing to do if @type is not served. */
+static bool watch_listener(VskHost *host, VskType type)
 {
     struct epoll_event event = {
         .events = EPOLLIN | EPOLLET,
-        .data.u64 = LISTENER_HANDLE,
+        .data.u64 = LISTENER_HANDLE | type,
     };
+    int fd = vsk_listener_get_fd(host->listener, type);
+
+    return fd < 0 || epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+VskHost *vsk_host_new(const char *path, bool seqpacket,
+                      const char *shared_path, uint32_t line_timeout_ms,
+                      GError **errp)
+{
     VskHost *host;
-    VskListener *listener = vsk_listener_new(path, errp);
+    VskListener *listener = vsk_listener_new(path, seqpacket, errp);
 
     if (!listener) {
         return NULL;
@@ -76,9 +87,8 @@ VskHost *vsk_host_new(const char *path, const char *shared_path,
         host->clients[i].link.data = &host->clients[i];
     }
     host->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (host->epoll_fd < 0 ||
-        epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD,
-                  vsk_listener_get_fd(listener), &event) < 0) {
+    if (host->epoll_fd < 0 || !watch_listener(host, VSK_TYPE_STREAM) ||
+        !watch_listener(host, VSK_TYPE_SEQPACKET)) {
         g_set_error(errp, VSK_ERROR, VSK_ERROR_SYSTEM,
                     "cannot watch '%s': %s", path, g_strerror(errno));
         vsk_host_free(host);
@@ -211,12 +221,39 @@ static int read_line(Client *client)
     }
 }
 
+/*
+ * A message is the whole line; its newline may be left out.  Returns as
+ * read_line().
+ */
+static int read_line_message(Client *client)
+{
+    ssize_t n;
+
+    do {
+        n = recv(client->fd, client->line, VSK_MAX_LINE, MSG_TRUNC);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        return errno == EAGAIN ? 0 : -errno;
+    }
+    if (n == 0 || n > VSK_MAX_LINE) {
+        client->len = n > 0;
+        return n ? -EPROTO : -ECONNRESET;
+    }
+    if (client->line[n - 1] == '\n') {
+        n--;
+    }
+    client->line[n] = '\0';
+    client->len = (unsigned int)n + 1;
+    return 1;
+}
+
 /* See how far the line of @client has come. */
 static VskHostResult serve_client(VskHost *host, Client *client,
                                   VskHostNews *ret_news)
 {
     uint32_t port;
-    int result = read_line(client);
+    int result = client->type == VSK_TYPE_SEQPACKET
+                 ? read_line_message(client) : read_line(client);
 
     if (result == 0) {
         return VSK_HOST_NOTHING;
@@ -226,6 +263,7 @@ static VskHostResult serve_client(VskHost *host, Client *client,
         parse_line(client->line, &port)) {
         ret_news->fd = release_client(host, client);
         ret_news->port = port;
+        ret_news->type = client->type;
         if (client->watched) {
             epoll_ctl(host->epoll_fd, EPOLL_CTL_DEL, ret_news->fd, NULL);
         }
@@ -279,15 +317,15 @@ static VskHostResult drop_oldest(VskHost *host, VskRefusal why,
  * Accept one client, which has often written its line already.  If there are
  * too many without, the oldest has to go.
  */
-static VskHostResult accept_client(VskHost *host, int64_t now_ms,
-                                   VskHostNews *ret_news)
+static VskHostResult accept_client(VskHost *host, VskType type,
+                                   int64_t now_ms, VskHostNews *ret_news)
 {
     VskHostResult result = VSK_HOST_NOTHING;
-    int fd = vsk_listener_accept(host->listener);
+    int fd = vsk_listener_accept(host->listener, type);
     Client *client;
 
     if (fd < 0) {
-        host->may_accept = false;
+        host->may_accept[type] = false;
         if (fd != -EAGAIN) {
             /* No descriptors or memory: no event would tell when there are. */
             host->retry_at_ms = now_ms + VSK_ACCEPT_RETRY_MS;
@@ -300,6 +338,7 @@ static VskHostResult accept_client(VskHost *host, int64_t now_ms,
     client = free_client(host);
     client->fd = fd;
     client->watched = false;
+    client->type = type;
     client->len = 0;
     client->deadline_ms = now_ms + host->line_timeout_ms;
     g_queue_push_tail_link(&host->by_age, &client->link);
@@ -326,8 +365,8 @@ static VskHostResult next_event(VskHost *host, VskHostNews *ret_news)
     uint64_t handle = host->events[--host->n_events].data.u64;
     Client *client;
 
-    if (handle == LISTENER_HANDLE) {
-        host->may_accept = true;
+    if (handle >= LISTENER_HANDLE) {
+        host->may_accept[handle - LISTENER_HANDLE] = true;
         return VSK_HOST_NOTHING;
     }
     client = client_at(host, handle);
@@ -344,7 +383,9 @@ VskHostResult vsk_host_next(VskHost *host, int64_t now_ms,
     }
     if (host->retry_at_ms >= 0 && host->retry_at_ms <= now_ms) {
         host->retry_at_ms = -1;
-        host->may_accept = true;
+        host->may_accept[VSK_TYPE_STREAM] = true;
+        host->may_accept[VSK_TYPE_SEQPACKET] =
+            vsk_listener_get_fd(host->listener, VSK_TYPE_SEQPACKET) >= 0;
     }
     for (;;) {
         VskHostResult result = VSK_HOST_NOTHING;
@@ -352,8 +393,10 @@ VskHostResult vsk_host_next(VskHost *host, int64_t now_ms,
 
         if (host->n_events) {
             result = next_event(host, ret_news);
-        } else if (host->may_accept) {
-            result = accept_client(host, now_ms, ret_news);
+        } else if (host->may_accept[VSK_TYPE_STREAM]) {
+            result = accept_client(host, VSK_TYPE_STREAM, now_ms, ret_news);
+        } else if (host->may_accept[VSK_TYPE_SEQPACKET]) {
+            result = accept_client(host, VSK_TYPE_SEQPACKET, now_ms, ret_news);
         } else {
             n = epoll_wait(host->epoll_fd, host->events, VSK_POLL_EVENTS, 0);
             if (n <= 0) {
@@ -419,10 +462,11 @@ static VskRefusal refusal_of(int err)
 }
 
 int vsk_host_connect(const VskHost *host, uint64_t guest_cid,
-                     uint32_t guest_port, uint32_t port, uint64_t unique,
-                     VskRefusal *ret_why)
+                     uint32_t guest_port, uint32_t port, VskType type,
+                     uint64_t unique, VskRefusal *ret_why)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int sock_type = type == VSK_TYPE_SEQPACKET ? SOCK_SEQPACKET : SOCK_STREAM;
+    int fd = socket(AF_UNIX, sock_type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int err;
 
     if (fd < 0) {
@@ -431,7 +475,8 @@ int vsk_host_connect(const VskHost *host, uint64_t guest_cid,
     }
     bind_source(fd, guest_cid, guest_port, unique);
     err = connect_to(fd, host->path, port);
-    if ((err == -ENOENT || err == -ECONNREFUSED) && host->shared_path) {
+    if ((err == -ENOENT || err == -ECONNREFUSED || err == -EPROTOTYPE) &&
+        host->shared_path) {
         err = connect_to(fd, host->shared_path, port);
     }
     if (err) {

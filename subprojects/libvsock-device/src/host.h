@@ -3,9 +3,9 @@
  *
  * The host's side of the world: AF_UNIX sockets by path.
  *
- * Host clients connect to one socket and write "CONNECT <port>\n"; host
- * programs that listen for the guest have a socket "<path>_<port>".  Nothing
- * in here blocks.
+ * Host clients connect to one socket, or for seqpacket to another, and write
+ * "CONNECT <port>\n"; host programs that listen for the guest have a socket
+ * "<path>_<port>" of either type.  Nothing in here blocks.
  */
 
 #ifndef VSK_HOST_H
@@ -19,12 +19,14 @@ typedef struct VskHost VskHost;
  * vsk_host_new:
  *
  * Take the lock at "@path.lock", take over what a dead process left at @path,
- * and listen there.  @shared_path may be NULL.
+ * and listen there, and with @seqpacket at "<path>_seqpacket".  @shared_path may
+ * be NULL.
  *
  * Returns: NULL with @errp set, see #VskError.
  */
-VskHost *vsk_host_new(const char *path, const char *shared_path,
-                      uint32_t line_timeout_ms, GError **errp);
+VskHost *vsk_host_new(const char *path, bool seqpacket,
+                      const char *shared_path, uint32_t line_timeout_ms,
+                      GError **errp);
 
 /* How many clients without a line are kept: VSK_MAX_HOST_CLIENTS or fewer, and
  * at least one.  Each holds a descriptor. */
@@ -49,6 +51,7 @@ typedef struct VskHostNews {
     int fd;         /* CLIENT: its socket, now the caller's; the next byte
                      * read is the first behind its line */
     uint32_t port;  /* CLIENT: of the guest */
+    VskType type;   /* CLIENT: of its socket */
     VskRefusal why; /* REFUSED */
 } VskHostNews;
 
@@ -63,12 +66,12 @@ VskHostResult vsk_host_next(VskHost *host, int64_t now_ms,
  * @unique: makes that name unlike any other
  * @ret_why: why not; written if and only if -1 is returned
  *
- * Connect to the host program that listens on @port.
+ * Connect to the host program that listens on @port, with a socket of @type.
  *
  * Returns: a connected non-blocking socket, the caller's; or -1.
  */
 int vsk_host_connect(const VskHost *host, uint64_t guest_cid,
-                     uint32_t guest_port, uint32_t port, uint64_t unique,
-                     VskRefusal *ret_why);
+                     uint32_t guest_port, uint32_t port, VskType type,
+                     uint64_t unique, VskRefusal *ret_why);
 
 #endif /* VSK_HOST_H */

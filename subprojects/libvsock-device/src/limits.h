@@ -35,6 +35,13 @@
 #define VSK_STAGED_SHARE 64u
 
 /*
+ * Messages without bytes that wait for one host program: they take no credit.
+ * Far more than a socket holds.  Beyond: RST, VSK_REFUSED_EMPTY_MESSAGES.
+ * Test: /stage/empty-messages-are-bounded
+ */
+#define VSK_MAX_EMPTY_MESSAGES 4096u
+
+/*
  * Flows at once.  Each costs a descriptor, which is usually the lower limit.
  * Beyond: RST, VSK_REFUSED_LIMIT.  Test: /mux/limits/max-conns
  */
@@ -43,7 +50,7 @@
 /*
  * RSTs that wait for an RX buffer and belong to no flow.  Twice the
  * queue size of QEMU's device; when all are used TX is not
- * processed until RX drains (5.10.6.3.1).
+ * processed until RX drains (5.10.6.1).
  * Test: /dev/tx/stops-when-replies-wait
  */
 #define VSK_MAX_ORPHAN_RSTS 256u

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * A listening AF_UNIX socket that is this process's alone.
+ * Listening AF_UNIX sockets that are this process's alone.
  *
  * The lock is a flock() on a file, so it ends with its owner however that
  * dies.  The file is removed by its owner, while it holds the lock; whoever
@@ -10,6 +10,7 @@
 
 #include "listener.h"
 #include "limits.h"
+#include "vsock-path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,8 +25,21 @@ struct VskListener {
     char *path;
     char *lock_path;
     int lock_fd;
-    int fd; /* -1 until bound: nothing at @path is ours before */
+    int fds[VSK_TYPE_SEQPACKET + 1]; /* by VskType; -1 until bound: nothing at
+                                      * its path is ours before */
 };
+
+/* The path of the socket for flows of @type; one that fits, by the check at the
+ * start. */
+static void path_of(const VskListener *listener, VskType type,
+                    char ret[static VSK_SUN_PATH_SIZE])
+{
+    if (type == VSK_TYPE_SEQPACKET) {
+        vsk_path_for_seqpacket(listener->path, ret);
+    } else {
+        g_strlcpy(ret, listener->path, VSK_SUN_PATH_SIZE);
+    }
+}
 
 static bool fail(GError **errp, VskError code, const char *what,
                  const char *path, int err)
@@ -111,35 +125,41 @@ static bool remove_stale(const char *path, GError **errp)
                 errno);
 }
 
-static bool start_listening(VskListener *listener, GError **errp)
+static bool start_listening(VskListener *listener, VskType type,
+                            GError **errp)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int err;
+    int sock_type = type == VSK_TYPE_SEQPACKET ? SOCK_SEQPACKET : SOCK_STREAM;
+    int fd, err;
 
+    path_of(listener, type, addr.sun_path);
+    if (!remove_stale(addr.sun_path, errp)) {
+        return false;
+    }
+    fd = socket(AF_UNIX, sock_type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return fail(errp, VSK_ERROR_SYSTEM, "cannot make a socket for",
-                    listener->path, errno);
+                    addr.sun_path, errno);
     }
-    g_strlcpy(addr.sun_path, listener->path, sizeof(addr.sun_path));
     /* Before bind(), for Linux gives the file the mode of the socket: there
      * is no moment at which others could connect. */
     if (fchmod(fd, 0600) < 0 ||
         bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
         err = errno;
         close(fd);
-        return fail(errp, VSK_ERROR_SYSTEM, "cannot bind to", listener->path,
+        return fail(errp, VSK_ERROR_SYSTEM, "cannot bind to", addr.sun_path,
                     err);
     }
-    listener->fd = fd;
+    listener->fds[type] = fd;
     if (listen(fd, VSK_HOST_BACKLOG) < 0) {
         return fail(errp, VSK_ERROR_SYSTEM, "cannot listen at",
-                    listener->path, errno);
+                    addr.sun_path, errno);
     }
     return true;
 }
 
-VskListener *vsk_listener_new(const char *path, GError **errp)
+VskListener *vsk_listener_new(const char *path, bool seqpacket,
+                              GError **errp)
 {
     VskListener *listener;
 
@@ -153,7 +173,7 @@ VskListener *vsk_listener_new(const char *path, GError **errp)
     listener->path = g_strdup(path);
     listener->lock_path = g_strdup_printf("%s.lock", path);
     listener->lock_fd = -1;
-    listener->fd = -1;
+    memset(listener->fds, -1, sizeof(listener->fds));
     if (!take_lock(listener, errp)) {
         /* Not ours: closing the descriptor must not remove the file. */
         if (listener->lock_fd >= 0) {
@@ -163,7 +183,8 @@ VskListener *vsk_listener_new(const char *path, GError **errp)
         vsk_listener_free(listener);
         return NULL;
     }
-    if (!remove_stale(path, errp) || !start_listening(listener, errp)) {
+    if (!start_listening(listener, VSK_TYPE_STREAM, errp) ||
+        (seqpacket && !start_listening(listener, VSK_TYPE_SEQPACKET, errp))) {
         vsk_listener_free(listener);
         return NULL;
     }
@@ -175,9 +196,14 @@ void vsk_listener_free(VskListener *listener)
     if (!listener) {
         return;
     }
-    if (listener->fd >= 0) {
-        unlink(listener->path);
-        close(listener->fd);
+    for (VskType type = 0; type < G_N_ELEMENTS(listener->fds); type++) {
+        char path[VSK_SUN_PATH_SIZE];
+
+        if (listener->fds[type] >= 0) {
+            path_of(listener, type, path);
+            unlink(path);
+            close(listener->fds[type]);
+        }
     }
     if (listener->lock_fd >= 0) {
         unlink(listener->lock_path);
@@ -188,17 +214,17 @@ void vsk_listener_free(VskListener *listener)
     g_free(listener);
 }
 
-int vsk_listener_get_fd(const VskListener *listener)
+int vsk_listener_get_fd(const VskListener *listener, VskType type)
 {
-    return listener->fd;
+    return listener->fds[type];
 }
 
-int vsk_listener_accept(VskListener *listener)
+int vsk_listener_accept(VskListener *listener, VskType type)
 {
     int fd;
 
     do {
-        fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        fd = accept4(listener->fds[type], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     } while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
     return fd < 0 ? -errno : fd;
 }

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * A listening AF_UNIX socket that is this process's alone: a lock beside it
+ * Listening AF_UNIX sockets that are this process's alone: a lock beside them
  * says so, outlives nobody, and lets the next one clean up.
  */
 
@@ -14,21 +14,24 @@ typedef struct VskListener VskListener;
 
 /**
  * vsk_listener_new:
- * @path: of the socket; the lock is "@path.lock"
+ * @path: of the stream socket; the lock is "@path.lock"
+ * @seqpacket: whether to have a seqpacket socket, too, at "<path>_seqpacket"
  *
- * Lock, remove a stale socket, and listen, mode 0600.
+ * Lock, remove stale sockets, and listen, mode 0600.
  *
  * Returns: NULL with @errp set, see #VskError; nothing has changed then, but
- * that a stale socket may be gone.
+ * that stale sockets may be gone.
  */
-VskListener *vsk_listener_new(const char *path, GError **errp);
+VskListener *vsk_listener_new(const char *path, bool seqpacket,
+                              GError **errp);
 
-/* Remove the socket and the lock.  NULL is fine. */
+/* Remove the sockets and the lock.  NULL is fine. */
 void vsk_listener_free(VskListener *listener);
 
-int vsk_listener_get_fd(const VskListener *listener);
+/* The socket for flows of @type; -1 if there is none. */
+int vsk_listener_get_fd(const VskListener *listener, VskType type);
 
 /* The next connection, non-blocking, the caller's; or a negative errno. */
-int vsk_listener_accept(VskListener *listener);
+int vsk_listener_accept(VskListener *listener, VskType type);
 
 #endif /* VSK_LISTENER_H */

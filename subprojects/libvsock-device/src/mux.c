@@ -19,7 +19,7 @@
  *
  * A flow that is gone has nothing to send an RST with.  Such RSTs wait in a
  * ring of fixed size; when it is full the device stops taking packets, which
- * the driver must expect (5.10.6.3.1), instead of dropping any.
+ * the driver must expect (5.10.6.1), instead of dropping any.
  */
 
 #include "mux.h"
@@ -47,6 +47,7 @@ struct VskMux {
     VskTable *table;
     int epoll_fd;
     bool open;
+    bool seqpacket;
     bool paused;
     int64_t paused_at_ms;
     bool host_is_due;               /* @host has news, or may have */
@@ -54,7 +55,7 @@ struct VskMux {
     GQueue timers[VSK_TIMER_NUM];   /* of VskConn, first to expire first */
     VskHdr rsts[VSK_MAX_ORPHAN_RSTS]; /* a ring */
     unsigned int rst_head, n_rsts;
-    uint64_t advertised;            /* bytes, over all flows */
+    uint64_t staged_at_most;        /* bytes, over all flows */
     uint64_t conns_opened;
 };
 
@@ -75,7 +76,8 @@ VskMux *vsk_mux_new(const VskDevConfig *config, VskMuxRefusedFn *refused,
                     void *opaque, GError **errp)
 {
     VskMux *mux;
-    VskHost *host = vsk_host_new(config->uds_path, config->shared_path,
+    VskHost *host = vsk_host_new(config->uds_path, config->seqpacket,
+                                 config->shared_path,
                                  config->line_timeout_ms, errp);
 
     if (!host) {
@@ -114,7 +116,7 @@ static void forget(VskMux *mux, VskConn *conn)
     if (conn->timer != VSK_TIMER_NONE) {
         g_queue_unlink(&mux->timers[conn->timer], &conn->timer_link);
     }
-    mux->advertised -= conn->credit.buf_alloc;
+    mux->staged_at_most -= vsk_stage_cost(&conn->stage);
     vsk_table_remove(mux->table, conn);
     vsk_conn_free(conn);
 }
@@ -160,7 +162,7 @@ static bool set_poll(VskMux *mux, VskConn *conn, uint32_t mask)
     };
     int op = conn->polled ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
-    if (conn->polled == mask) {
+    if (!vsk_conn_poll_again(conn) && conn->polled == mask) {
         return true;
     }
     conn->polled = mask;
@@ -227,9 +229,10 @@ int vsk_mux_get_fd(const VskMux *mux)
     return mux->epoll_fd;
 }
 
-void vsk_mux_set_open(VskMux *mux, bool open)
+void vsk_mux_set_open(VskMux *mux, bool open, bool seqpacket)
 {
     mux->open = open;
+    mux->seqpacket = seqpacket;
 }
 
 void vsk_mux_set_paused(VskMux *mux, bool paused, int64_t now_ms)
@@ -271,7 +274,8 @@ int64_t vsk_mux_next_deadline(const VskMux *mux)
 /* The window for one more flow, 0 if there is no room for one. */
 static uint32_t next_buf_alloc(const VskMux *mux)
 {
-    uint64_t left = mux->config.max_staged - mux->advertised;
+    uint64_t left = mux->config.max_staged -
+                    MIN(mux->staged_at_most, mux->config.max_staged);
     uint64_t share = MAX(left / VSK_STAGED_SHARE, VSK_MIN_BUF_ALLOC);
 
     if (vsk_table_size(mux->table) >= mux->config.max_conns || share > left) {
@@ -282,54 +286,73 @@ static uint32_t next_buf_alloc(const VskMux *mux)
 
 static void add(VskMux *mux, VskConn *conn, int64_t now_ms)
 {
-    mux->advertised += conn->credit.buf_alloc;
+    mux->staged_at_most += vsk_stage_cost(&conn->stage);
     vsk_table_insert(mux->table, conn);
     settle(mux, conn, now_ms);
 }
 
-/* A host client wants @port; @fd is its socket, now ours. */
-static void add_from_host(VskMux *mux, int fd, uint32_t port, int64_t now_ms)
+/*
+ * A stream for @fd, which is ours now.  *@window may get smaller.  NULL if the
+ * kernel does not have what is needed.
+ */
+static VskStream *new_stream(int fd, uint16_t type, bool say_ok,
+                             uint32_t *window)
 {
-    VskKey key = { .guest_port = port, .type = VSK_TYPE_STREAM };
-    uint32_t buf_alloc = next_buf_alloc(mux);
+    return type == VSK_TYPE_SEQPACKET
+           ? vsk_stream_new_seqpacket(fd, say_ok, window)
+           : vsk_stream_new_socket(fd, say_ok);
+}
 
-    if (!mux->open) {
-        mux->refused(mux->opaque, VSK_REFUSED_NOT_READY, NULL);
-        close(fd);
-    } else if (!buf_alloc ||
-               !vsk_table_pick_host_port(mux->table, port, VSK_TYPE_STREAM,
-                                         &key.host_port)) {
-        mux->refused(mux->opaque, VSK_REFUSED_LIMIT, NULL);
-        close(fd);
-    } else {
-        add(mux, vsk_conn_new_from_host(&key, mux->config.guest_cid,
-                                        buf_alloc,
-                                        vsk_stream_new_socket(fd, true)),
-            now_ms);
+/* Make a flow for a host client.  Returns false if it is refused. */
+static bool add_from_host(VskMux *mux, const VskHostNews *news,
+                          int64_t now_ms, VskRefusal *ret_why)
+{
+    VskKey key = { .guest_port = news->port, .type = news->type };
+    uint32_t window = next_buf_alloc(mux);
+    VskStream *stream;
+
+    *ret_why = !mux->open ? VSK_REFUSED_NOT_READY :
+               key.type == VSK_TYPE_SEQPACKET && !mux->seqpacket
+               ? VSK_REFUSED_TYPE : VSK_REFUSED_LIMIT;
+    if (*ret_why != VSK_REFUSED_LIMIT || !window ||
+        !vsk_table_pick_host_port(mux->table, key.guest_port, key.type,
+                                  &key.host_port)) {
+        close(news->fd);
+        return false;
     }
+    stream = new_stream(news->fd, key.type, true, &window);
+    if (!stream) {
+        return false;
+    }
+    add(mux, vsk_conn_new_from_host(&key, mux->config.guest_cid, window,
+                                    stream), now_ms);
+    return true;
 }
 
 /* The guest's REQUEST.  Returns false if it is refused. */
 static bool add_from_guest(VskMux *mux, const VskHdr *hdr, int64_t now_ms,
                            VskRefusal *ret_why)
 {
-    uint32_t buf_alloc = next_buf_alloc(mux);
+    uint32_t window = next_buf_alloc(mux);
+    VskStream *stream;
     int fd;
 
-    if (!buf_alloc) {
-        *ret_why = VSK_REFUSED_LIMIT;
+    *ret_why = VSK_REFUSED_LIMIT;
+    if (!window) {
         return false;
     }
     fd = vsk_host_connect(mux->host, hdr->src_cid, hdr->src_port,
-                          hdr->dst_port,
+                          hdr->dst_port, hdr->type,
                           mux->config.seed + mux->conns_opened, ret_why);
     if (fd < 0) {
         return false;
     }
+    stream = new_stream(fd, hdr->type, false, &window);
+    if (!stream) {
+        return false;
+    }
     mux->conns_opened++;
-    add(mux, vsk_conn_new_from_guest(hdr, buf_alloc,
-                                     vsk_stream_new_socket(fd, false)),
-        now_ms);
+    add(mux, vsk_conn_new_from_guest(hdr, window, stream), now_ms);
     return true;
 }
 
@@ -430,7 +453,7 @@ void vsk_mux_refuse(VskMux *mux, const VskHdr *hdr, VskRefusal why,
     mux->refused(mux->opaque, why, hdr);
     switch (why) {
     case VSK_REFUSED_TYPE:
-        answer_with_rst(mux, hdr); /* 5.10.6.4.1 */
+        answer_with_rst(mux, hdr); /* 5.10.6.4.2 */
         break;
     case VSK_REFUSED_TX_LEN:
         /* Its bytes cannot be told from others: the flow has a hole now. */
@@ -491,13 +514,16 @@ static void serve_host(VskMux *mux, int64_t now_ms)
 {
     for (int i = 0; i < DISPATCH_CLIENTS; i++) {
         VskHostNews news;
+        VskRefusal why;
 
         switch (vsk_host_next(mux->host, now_ms, &news)) {
         case VSK_HOST_NOTHING:
             mux->host_is_due = false;
             return;
         case VSK_HOST_CLIENT:
-            add_from_host(mux, news.fd, news.port, now_ms);
+            if (!add_from_host(mux, &news, now_ms, &why)) {
+                mux->refused(mux->opaque, why, NULL);
+            }
             break;
         case VSK_HOST_REFUSED:
             mux->refused(mux->opaque, news.why, NULL);
@@ -575,7 +601,7 @@ void vsk_mux_get_stats(const VskMux *mux, VskStats *stats)
         const VskConn *conn = vsk_table_slot(mux->table, i);
 
         if (conn) {
-            stats->staged += vsk_ring_used(&conn->ring);
+            stats->staged += vsk_stage_used(&conn->stage);
         }
     }
 }

@@ -31,8 +31,8 @@ int vsk_mux_get_fd(const VskMux *mux);
 /* As vsk_dev_next_deadline(). */
 int64_t vsk_mux_next_deadline(const VskMux *mux);
 
-/* Whether host clients are let in. */
-void vsk_mux_set_open(VskMux *mux, bool open);
+/* Whether host clients are let in, and those for seqpacket flows, too. */
+void vsk_mux_set_open(VskMux *mux, bool open, bool seqpacket);
 
 /* While paused no timer of a flow runs. */
 void vsk_mux_set_paused(VskMux *mux, bool paused, int64_t now_ms);

@@ -73,6 +73,11 @@ int vsk_path_for_port(const char *base, uint32_t port,
     return format_path(ret, "%s_%" PRIu32, base, port);
 }
 
+int vsk_path_for_seqpacket(const char *base, char ret[static VSK_SUN_PATH_SIZE])
+{
+    return format_path(ret, "%s_seqpacket", base);
+}
+
 /* mkdir() of @dir and, where missing, of the directories above it. */
 static int make_dirs(const char *dir)
 {

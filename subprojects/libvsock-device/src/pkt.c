@@ -120,7 +120,7 @@ void vsk_hdr_encode(const VskHdr *hdr, const struct iovec *iov,
 }
 
 bool vsk_hdr_check(const VskHdr *hdr, size_t room, uint64_t guest_cid,
-                   VskRefusal *ret_why)
+                   bool seqpacket, VskRefusal *ret_why)
 {
     if (hdr->src_cid != guest_cid) {
         *ret_why = VSK_REFUSED_SRC_CID;
@@ -134,7 +134,8 @@ bool vsk_hdr_check(const VskHdr *hdr, size_t room, uint64_t guest_cid,
         *ret_why = VSK_REFUSED_TX_LEN;
         return false;
     }
-    if (hdr->type != VSK_TYPE_STREAM) {
+    if (hdr->type != VSK_TYPE_STREAM &&
+        !(hdr->type == VSK_TYPE_SEQPACKET && seqpacket)) {
         *ret_why = VSK_REFUSED_TYPE;
         return false;
     }

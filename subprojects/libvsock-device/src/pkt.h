@@ -53,13 +53,14 @@ void vsk_hdr_encode(const VskHdr *hdr, const struct iovec *iov,
  * @hdr: a packet of the guest
  * @room: bytes behind the header in its chain
  * @guest_cid: the guest's own CID
+ * @seqpacket: whether the driver negotiated VSK_F_SEQPACKET
  * @ret_why: written if and only if false is returned
  *
  * All that a header can be judged by without knowing any flow, in this order:
  * addresses, for with a wrong one nothing else counts; length; type.
  */
 bool vsk_hdr_check(const VskHdr *hdr, size_t room, uint64_t guest_cid,
-                   VskRefusal *ret_why);
+                   bool seqpacket, VskRefusal *ret_why);
 
 /* The RST that answers @hdr where there is no flow: addresses swapped, same
  * type, all else zero (5.10.6.4). */

@@ -64,7 +64,17 @@ bool vsk_ring_push(VskRing *ring, const struct iovec *iov, unsigned int n_iov,
     return true;
 }
 
-static void drop_front(VskRing *ring, uint32_t len)
+unsigned int vsk_ring_front(const VskRing *ring, uint32_t len,
+                            struct iovec iov[static 2])
+{
+    uint32_t first = MIN(len, ring->capacity - ring->head);
+
+    iov[0] = (struct iovec) { ring->data + ring->head, first };
+    iov[1] = (struct iovec) { ring->data, len - first };
+    return iov[1].iov_len ? 2 : 1;
+}
+
+void vsk_ring_drop(VskRing *ring, uint32_t len)
 {
     ring->head = (uint32_t)(((uint64_t)ring->head + len) % ring->capacity);
     ring->used -= len;
@@ -78,18 +88,15 @@ ssize_t vsk_ring_flush(VskRing *ring, VskStream *stream)
     ssize_t total = 0;
 
     while (ring->used) {
-        uint32_t first = MIN(ring->used, ring->capacity - ring->head);
-        struct iovec iov[2] = {
-            { ring->data + ring->head, first },
-            { ring->data, ring->used - first },
-        };
+        struct iovec iov[2];
         uint32_t asked = ring->used;
-        ssize_t n = stream->ops->writev(stream, iov, iov[1].iov_len ? 2 : 1);
+        unsigned int n_iov = vsk_ring_front(ring, asked, iov);
+        ssize_t n = stream->ops->writev(stream, iov, (int)n_iov);
 
         if (n <= 0) {
             return total ? total : n;
         }
-        drop_front(ring, (uint32_t)n);
+        vsk_ring_drop(ring, (uint32_t)n);
         total += n;
         if ((uint32_t)n < asked) {
             break; /* the rest would get -EAGAIN; its event will come */

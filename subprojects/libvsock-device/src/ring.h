@@ -34,6 +34,13 @@ static inline uint32_t vsk_ring_used(const VskRing *ring)
 bool vsk_ring_push(VskRing *ring, const struct iovec *iov, unsigned int n_iov,
                    size_t offset);
 
+/* Describe the oldest @len bytes, which are there; returns 1 or 2 pieces. */
+unsigned int vsk_ring_front(const VskRing *ring, uint32_t len,
+                            struct iovec iov[static 2]);
+
+/* Forget the oldest @len bytes. */
+void vsk_ring_drop(VskRing *ring, uint32_t len);
+
 /*
  * Write out as much as @stream takes.  Returns the bytes written, or the
  * negative errno of a write that failed before any byte was written; 0 if

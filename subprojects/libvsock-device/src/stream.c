@@ -1,10 +1,10 @@
 /*
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * A host byte channel that is a socket.
+ * A host channel that is a socket: what both types share, and bytes.
  */
 
-#include "stream.h"
+#include "stream-internal.h"
 #include "limits.h"
 #include "pkt.h"
 
@@ -15,15 +15,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-typedef struct SocketStream {
-    VskStream base;
-    int fd;
-    bool say_ok;
-} SocketStream;
-
-static SocketStream *socket_stream(const VskStream *stream)
+ssize_t vsk_socket_receive(int fd, struct msghdr *msg, int flags)
 {
-    return (SocketStream *)stream;
+    ssize_t n;
+
+    do {
+        n = recvmsg(fd, msg, MSG_DONTWAIT | flags);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
 }
 
 static ssize_t receive(int fd, const struct iovec *iov, int n_iov, int flags,
@@ -33,22 +32,20 @@ static ssize_t receive(int fd, const struct iovec *iov, int n_iov, int flags,
         .msg_iov = (struct iovec *)iov,
         .msg_iovlen = (size_t)n_iov,
     };
-    ssize_t n;
+    ssize_t n = vsk_socket_receive(fd, &msg, flags);
 
-    do {
-        n = recvmsg(fd, &msg, MSG_DONTWAIT | flags);
-    } while (n < 0 && errno == EINTR);
     *ret_cut = n > 0 && (msg.msg_flags & MSG_CTRUNC);
-    return n < 0 ? -errno : n;
+    return n;
 }
 
 static ssize_t socket_readv(VskStream *stream, const struct iovec *iov,
-                            int n_iov)
+                            int n_iov, VskMessage *ret_msg)
 {
-    int fd = socket_stream(stream)->fd;
+    int fd = vsk_stream_socket(stream)->fd;
     bool cut;
     ssize_t n = receive(fd, iov, n_iov, 0, &cut);
 
+    (void)ret_msg; /* stays zero */
     /*
      * The kernel ends a read behind bytes that carry descriptors (which we
      * do not take, and it closes).  More may follow, and no event will tell.
@@ -73,24 +70,25 @@ static ssize_t socket_readv(VskStream *stream, const struct iovec *iov,
     return n;
 }
 
-static ssize_t socket_peek(VskStream *stream)
+static ssize_t socket_peek(VskStream *stream, VskMessage *ret_msg)
 {
     char byte;
     struct iovec iov = { &byte, 1 };
     bool cut;
 
-    return receive(socket_stream(stream)->fd, &iov, 1, MSG_PEEK, &cut);
+    (void)ret_msg; /* stays zero: no messages here */
+    return receive(vsk_stream_socket(stream)->fd, &iov, 1, MSG_PEEK, &cut);
 }
 
-static bool socket_has_hung_up(VskStream *stream)
+bool vsk_socket_has_hung_up(VskStream *stream)
 {
-    struct pollfd pfd = { .fd = socket_stream(stream)->fd };
+    struct pollfd pfd = { .fd = vsk_stream_socket(stream)->fd };
 
     return poll(&pfd, 1, 0) > 0 && (pfd.revents & (POLLHUP | POLLERR));
 }
 
-static ssize_t socket_writev(VskStream *stream, const struct iovec *iov,
-                             int n_iov)
+ssize_t vsk_socket_writev(VskStream *stream, const struct iovec *iov,
+                          int n_iov)
 {
     struct msghdr msg = {
         .msg_iov = (struct iovec *)iov,
@@ -99,62 +97,62 @@ static ssize_t socket_writev(VskStream *stream, const struct iovec *iov,
     ssize_t n;
 
     do {
-        n = sendmsg(socket_stream(stream)->fd, &msg,
+        n = sendmsg(vsk_stream_socket(stream)->fd, &msg,
                     MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
 
-static void socket_shutdown(VskStream *stream, int how)
+void vsk_socket_shutdown(VskStream *stream, int how)
 {
     /* Fails only when the peer is gone, and then there is none to tell. */
-    (void)shutdown(socket_stream(stream)->fd, how);
+    (void)shutdown(vsk_stream_socket(stream)->fd, how);
 }
 
-static int socket_accepted(VskStream *stream, uint32_t host_port)
+int vsk_socket_accepted(VskStream *stream, uint32_t host_port)
 {
     char line[sizeof("OK 4294967295\n")];
     struct iovec iov = { .iov_base = line };
     ssize_t n;
 
-    if (!socket_stream(stream)->say_ok) {
+    if (!vsk_stream_socket(stream)->say_ok) {
         return 0;
     }
     iov.iov_len = (size_t)snprintf(line, sizeof(line), "OK %" PRIu32 "\n",
                                    host_port);
     /* Nothing was ever written here, so there is room for a line. */
-    n = socket_writev(stream, &iov, 1);
+    n = vsk_socket_writev(stream, &iov, 1);
     if (n < 0) {
         return (int)n;
     }
     return (size_t)n == iov.iov_len ? 0 : -EIO;
 }
 
-static int socket_get_fd(const VskStream *stream)
+int vsk_socket_get_fd(const VskStream *stream)
 {
-    return socket_stream(stream)->fd;
+    return vsk_stream_socket(stream)->fd;
 }
 
-static void socket_close(VskStream *stream)
+void vsk_socket_close(VskStream *stream)
 {
-    close(socket_stream(stream)->fd);
+    close(vsk_stream_socket(stream)->fd);
     g_free(stream);
 }
 
 static const VskStreamOps socket_ops = {
     .readv = socket_readv,
-    .writev = socket_writev,
-    .shutdown = socket_shutdown,
-    .accepted = socket_accepted,
+    .writev = vsk_socket_writev,
+    .shutdown = vsk_socket_shutdown,
+    .accepted = vsk_socket_accepted,
     .peek = socket_peek,
-    .has_hung_up = socket_has_hung_up,
-    .get_fd = socket_get_fd,
-    .close = socket_close,
+    .has_hung_up = vsk_socket_has_hung_up,
+    .get_fd = vsk_socket_get_fd,
+    .close = vsk_socket_close,
 };
 
 VskStream *vsk_stream_new_socket(int fd, bool say_ok)
 {
-    SocketStream *stream = g_new0(SocketStream, 1);
+    VskStreamSocket *stream = g_new0(VskStreamSocket, 1);
 
     stream->base.ops = &socket_ops;
     stream->fd = fd;

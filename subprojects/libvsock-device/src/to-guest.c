@@ -46,7 +46,8 @@ void vsk_conn_find_end(VskConn *conn)
 {
     if (conn->phase == VSK_PHASE_ESTABLISHED && conn->ends &&
         conn->to_guest == VSK_PIPE_OPEN && !vsk_credit_room(&conn->credit)) {
-        ssize_t n = conn->stream->ops->peek(conn->stream);
+        VskMessage msg = { 0 };
+        ssize_t n = conn->stream->ops->peek(conn->stream, &msg);
 
         if (n <= 0) {
             read_nothing(conn, n);
@@ -70,9 +71,11 @@ void vsk_conn_host_event(VskConn *conn, uint32_t events)
         conn->readable = true;
     }
     if (conn->phase == VSK_PHASE_REQUESTED) {
+        VskMessage msg = { 0 };
+
         /* A client that left, and left nothing behind, needs no flow. */
         if ((events & EPOLLHUP) &&
-            conn->stream->ops->peek(conn->stream) <= 0) {
+            conn->stream->ops->peek(conn->stream, &msg) <= 0) {
             vsk_conn_reset(conn);
         }
         return;
@@ -93,39 +96,60 @@ unsigned int vsk_conn_wants_chains(const VskConn *conn)
     return conn->burst;
 }
 
-size_t vsk_conn_read(VskConn *conn, const struct iovec *iov,
-                     unsigned int n_iov)
+/*
+ * Whether the next message, if it is whole yet, is more than the guest's
+ * buffer.  Linux hands a message on when all of it is there, so it would stop
+ * the flow for good.
+ */
+static bool is_too_big(VskConn *conn)
+{
+    VskMessage msg = { 0 };
+
+    return conn->stage.messages && !conn->in_message &&
+           conn->stream->ops->peek(conn->stream, &msg) > 0 &&
+           msg.left > conn->credit.peer_buf_alloc;
+}
+
+VskReadResult vsk_conn_read(VskConn *conn, const struct iovec *iov,
+                            unsigned int n_iov, size_t *ret_len)
 {
     struct iovec area[VSK_TURN_IOV];
+    VskMessage msg = { 0 };
     unsigned int n_area;
     size_t asked;
     ssize_t n;
 
     if (!vsk_conn_can_send(conn)) {
-        return 0;
+        return VSK_READ_NOTHING;
     }
     n_area = vsk_iov_slice(area, VSK_TURN_IOV, iov, n_iov, 0,
                            MIN(vsk_credit_room(&conn->credit), VSK_TURN_BYTES),
                            &asked);
     if (!n_area) {
-        return 0;
+        return VSK_READ_NOTHING;
     }
-    n = conn->stream->ops->readv(conn->stream, area, (int)n_area);
-    if (n <= 0) {
+    if (is_too_big(conn)) {
+        vsk_conn_reset(conn);
+        return VSK_READ_TOO_BIG;
+    }
+    n = conn->stream->ops->readv(conn->stream, area, (int)n_area, &msg);
+    if (n <= 0 && !msg.any) {
         conn->burst = 1;
         read_nothing(conn, n);
         vsk_conn_settle_ends(conn);
-        return 0;
+        return VSK_READ_NOTHING;
     }
     vsk_credit_sent(&conn->credit, (uint32_t)n);
+    conn->in_message = msg.left > 0;
     if ((size_t)n == asked) {
         conn->burst = MIN(conn->burst * 2, VSK_TURN_CHAINS);
     } else {
         conn->burst = MAX(conn->burst / 2, 1);
         /* Is there more, or the end itself, that no event will tell of? */
-        conn->readable = conn->ends || conn->urgent;
+        conn->readable = conn->ends || conn->urgent || msg.any;
     }
     vsk_conn_find_end(conn);
     vsk_conn_settle_ends(conn);
-    return (size_t)n;
+    *ret_len = (size_t)n;
+    return VSK_READ_DATA;
 }

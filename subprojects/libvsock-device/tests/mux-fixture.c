@@ -46,7 +46,7 @@ MuxFixture *mux_fixture_new(const VskDevConfig *config)
     full.uds_path = m->path;
     m->mux = vsk_mux_new(&full, count_refusal, m, &err);
     g_assert_no_error(err);
-    vsk_mux_set_open(m->mux, true);
+    vsk_mux_set_open(m->mux, true, true);
     return m;
 }
 
@@ -129,14 +129,13 @@ size_t mux_expect_data(MuxFixture *m, uint32_t guest_port, char *buf,
     struct iovec iov = { buf, max };
     VskConn *conn = NULL;
     VskHdr hdr;
-    size_t n;
+    size_t n = 0;
 
     g_assert_cmpint(vsk_mux_next(m->mux, m->now_ms, &hdr, &conn), ==,
                     VSK_MUX_DATA);
     g_assert_cmpuint(conn->key.guest_port, ==, guest_port);
-    n = vsk_conn_read(conn, &iov, 1);
-    if (n) {
-        vsk_conn_make_rw(conn, (uint32_t)n, &hdr);
+    if (vsk_conn_read(conn, &iov, 1, &n) == VSK_READ_DATA) {
+        vsk_conn_make_rw(conn, (uint32_t)n, true, &hdr);
     }
     vsk_mux_end_turn(m->mux, conn, m->now_ms);
     return n;

@@ -32,7 +32,7 @@ static bool is_faulty(ScriptedStream *s, ScriptedOp op, ssize_t *ret_err,
 }
 
 static ssize_t scripted_readv(VskStream *stream, const struct iovec *iov,
-                              int n_iov)
+                              int n_iov, VskMessage *ret_msg)
 {
     ScriptedStream *s = (ScriptedStream *)stream;
     size_t max = vsk_iov_size(iov, (unsigned int)n_iov);
@@ -40,6 +40,7 @@ static ssize_t scripted_readv(VskStream *stream, const struct iovec *iov,
     ssize_t err;
 
     g_assert_cmpuint(max, >, 0);
+    g_assert_false(ret_msg->any);
     if (is_faulty(s, SCRIPTED_READV, &err, &max)) {
         return err;
     }
@@ -105,13 +106,14 @@ static int scripted_accepted(VskStream *stream, uint32_t host_port)
     return s->deaf ? -EPIPE : 0;
 }
 
-static ssize_t scripted_peek(VskStream *stream)
+static ssize_t scripted_peek(VskStream *stream, VskMessage *ret_msg)
 {
     ScriptedStream *s = (ScriptedStream *)stream;
     size_t max = 0;
     ssize_t err;
 
     g_assert_false(s->closed);
+    g_assert_false(ret_msg->any);
     if (s->input->len) {
         return 1;
     }
@@ -142,6 +144,87 @@ static void scripted_close(VskStream *stream)
     s->closed = true;
 }
 
+/* --- Messages ------------------------------------------------------------- */
+
+static ssize_t seqpacket_readv(VskStream *stream, const struct iovec *iov,
+                               int n_iov, VskMessage *ret_msg)
+{
+    ScriptedStream *s = (ScriptedStream *)stream;
+    GBytes *message = g_queue_peek_head(&s->waiting);
+    const uint8_t *bytes;
+    size_t n, len, max = 0;
+    ssize_t err;
+
+    g_assert_false(ret_msg->any);
+    if (is_faulty(s, SCRIPTED_READV, &err, &max)) {
+        return err;
+    }
+    if (!message) {
+        return s->ended || s->shut_rd ? 0 : -EAGAIN;
+    }
+    bytes = g_bytes_get_data(message, &len);
+    n = vsk_iov_from_buf(iov, (unsigned int)n_iov, bytes + s->at, len - s->at);
+    s->at += n;
+    ret_msg->any = true;
+    ret_msg->left = len - s->at;
+    if (!ret_msg->left) {
+        g_bytes_unref(g_queue_pop_head(&s->waiting));
+        s->at = 0;
+    }
+    return (ssize_t)n;
+}
+
+static ssize_t seqpacket_writev(VskStream *stream, const struct iovec *iov,
+                                int n_iov)
+{
+    ScriptedStream *s = (ScriptedStream *)stream;
+    size_t len = vsk_iov_size(iov, (unsigned int)n_iov);
+    size_t max = 0;
+    ssize_t err;
+    void *bytes;
+
+    if (is_faulty(s, SCRIPTED_WRITEV, &err, &max)) {
+        return err;
+    }
+    if (s->deaf || s->shut_wr) {
+        return -EPIPE;
+    }
+    if (!s->room) {
+        return -EAGAIN;
+    }
+    s->room--;
+    bytes = g_malloc(len);
+    vsk_iov_to_buf(iov, (unsigned int)n_iov, bytes, len);
+    g_queue_push_tail(&s->sent, g_bytes_new_take(bytes, len));
+    return (ssize_t)len;
+}
+
+static ssize_t seqpacket_peek(VskStream *stream, VskMessage *ret_msg)
+{
+    ScriptedStream *s = (ScriptedStream *)stream;
+    GBytes *message = g_queue_peek_head(&s->waiting);
+
+    if (!message) {
+        return scripted_peek(stream, ret_msg);
+    }
+    ret_msg->any = true;
+    ret_msg->left = g_bytes_get_size(message) - s->at;
+    return 1;
+}
+
+static const VskStreamOps seqpacket_ops = {
+    .readv = seqpacket_readv,
+    .writev = seqpacket_writev,
+    .shutdown = scripted_shutdown,
+    .accepted = scripted_accepted,
+    .peek = seqpacket_peek,
+    .has_hung_up = scripted_has_hung_up,
+    .get_fd = scripted_get_fd,
+    .close = scripted_close,
+};
+
+/* --- Streams -------------------------------------------------------------- */
+
 static const VskStreamOps scripted_ops = {
     .readv = scripted_readv,
     .writev = scripted_writev,
@@ -170,6 +253,8 @@ void scripted_stream_free(ScriptedStream *s)
     if (s) {
         g_byte_array_unref(s->input);
         g_byte_array_unref(s->output);
+        g_queue_clear_full(&s->sent, (GDestroyNotify)g_bytes_unref);
+        g_queue_clear_full(&s->waiting, (GDestroyNotify)g_bytes_unref);
         g_free(s);
     }
 }
@@ -185,4 +270,34 @@ void scripted_stream_expect_output(ScriptedStream *s, const char *text)
 {
     g_assert_cmpmem(s->output->data, s->output->len, text, strlen(text));
     g_byte_array_set_size(s->output, 0);
+}
+
+ScriptedStream *scripted_stream_new_seqpacket(void)
+{
+    ScriptedStream *s = scripted_stream_new();
+
+    s->base.ops = &seqpacket_ops;
+    return s;
+}
+
+void scripted_stream_add_message(ScriptedStream *s, const void *bytes,
+                                 size_t len)
+{
+    g_assert_false(s->ended);
+    g_queue_push_tail(&s->waiting, g_bytes_new(bytes, len));
+}
+
+void scripted_stream_expect_message_bytes(ScriptedStream *s,
+                                          const void *bytes, size_t len)
+{
+    g_autoptr(GBytes) message = g_queue_pop_head(&s->sent);
+
+    g_assert_nonnull(message);
+    g_assert_cmpmem(g_bytes_get_data(message, NULL), g_bytes_get_size(message),
+                    bytes, len);
+}
+
+void scripted_stream_expect_message(ScriptedStream *s, const char *text)
+{
+    scripted_stream_expect_message_bytes(s, text, strlen(text));
 }

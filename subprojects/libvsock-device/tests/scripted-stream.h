@@ -30,7 +30,11 @@ typedef struct ScriptedStream {
     VskStream base;
     GByteArray *input;  /* host program wrote, not yet read */
     GByteArray *output; /* written for the host program */
-    size_t room;        /* bytes that can be written before -EAGAIN */
+    GQueue sent;        /* seqpacket: GBytes, messages for the host program */
+    GQueue waiting;     /* seqpacket: GBytes, messages of the host program */
+    size_t at;          /* seqpacket: bytes of the first one that were read */
+    size_t room;        /* bytes, or messages, that can be written before
+                         * -EAGAIN */
     bool ended;         /* host program: sends no more */
     bool deaf;          /* host program: reads no more */
     bool shut_rd;       /* shutdown(SHUT_RD) was called */
@@ -47,6 +51,19 @@ typedef struct ScriptedStream {
  * it is the test's. */
 ScriptedStream *scripted_stream_new(void);
 void scripted_stream_free(ScriptedStream *s);
+
+/* The same of messages; faults are errors only. */
+ScriptedStream *scripted_stream_new_seqpacket(void);
+
+/* The host program wrote a message. */
+void scripted_stream_add_message(ScriptedStream *s, const void *bytes,
+                                 size_t len);
+
+/* Fails the test unless this is the oldest message that was written, and
+ * forgets it. */
+void scripted_stream_expect_message(ScriptedStream *s, const char *text);
+void scripted_stream_expect_message_bytes(ScriptedStream *s,
+                                          const void *bytes, size_t len);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ScriptedStream, scripted_stream_free)
 

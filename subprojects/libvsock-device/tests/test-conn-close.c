@@ -112,7 +112,7 @@ static void test_close_is_told_as_one(void)
 
     host_sends_no_more(f);
     f->s->deaf = true;
-    g_assert_cmpuint(vsk_conn_read(f->conn, &iov, 1), ==, 0);
+    g_assert_cmpuint(flow_reads(f, &iov, 1), ==, 0);
     g_assert_true(vsk_conn_next_control(f->conn, &hdr));
     g_assert_cmpint(hdr.op, ==, VSK_OP_SHUTDOWN);
     g_assert_cmpuint(hdr.flags, ==, VSK_SHUTDOWN_BOTH);

@@ -96,7 +96,7 @@ static void test_whole_window_may_be_used(void)
     f->s->room = 0;
     guest_sends_bytes(f, zeros, FLOW_BUF_ALLOC - 1);
     guest_sends_bytes(f, zeros, 1);
-    g_assert_cmpuint(vsk_ring_used(&f->conn->ring), ==, FLOW_BUF_ALLOC);
+    g_assert_cmpuint(vsk_stage_used(&f->conn->stage), ==, FLOW_BUF_ALLOC);
     expect_nothing(f);
 }
 

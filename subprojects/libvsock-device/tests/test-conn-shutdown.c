@@ -292,7 +292,7 @@ static void test_deaf_host_with_staged_bytes(void)
     f->s->deaf = true;
     host_has_room(f, SIZE_MAX);
     expect_shutdown(f, VSK_SHUTDOWN_RECEIVE);
-    g_assert_null(f->conn->ring.data);
+    g_assert_null(f->conn->stage.bytes.data);
     host_sends_no_more(f); /* the guest was told: no reason for an RST */
     expect_shutdown(f, VSK_SHUTDOWN_BOTH);
 }

@@ -15,7 +15,8 @@
 static int connect_to_port(HostFixture *h, uint32_t port)
 {
     VskRefusal why = VSK_REFUSED_NUM;
-    int fd = vsk_host_connect(h->host, 3, 1024, port, h->unique, &why);
+    int fd = vsk_host_connect(h->host, 3, 1024, port, VSK_TYPE_STREAM,
+                              h->unique, &why);
 
     g_assert_cmpint(fd, >=, 0);
     g_assert_cmpint(why, ==, VSK_REFUSED_NUM);
@@ -29,7 +30,8 @@ static void expect_no_connect(HostFixture *h, uint32_t port, VskRefusal why)
     VskRefusal got = VSK_REFUSED_NUM;
     unsigned int before = open_fds();
 
-    g_assert_cmpint(vsk_host_connect(h->host, 3, 1024, port, h->unique, &got),
+    g_assert_cmpint(vsk_host_connect(h->host, 3, 1024, port, VSK_TYPE_STREAM,
+                                     h->unique, &got),
                     ==, -1);
     g_assert_cmpint(got, ==, why);
     g_assert_cmpuint(open_fds(), ==, before);
@@ -126,11 +128,11 @@ static void test_path_too_long_to_connect(void)
     g_autoptr(TempDir) dir = temp_dir_new();
     g_autofree char *path = temp_dir_file(dir, "3.vsock");
     g_autofree char *shared = g_strnfill(200, 's');
-    VskHost *host = vsk_host_new(path, shared, 5000, NULL);
+    VskHost *host = vsk_host_new(path, true, shared, 5000, NULL);
     VskRefusal why;
 
     g_assert_nonnull(host);
-    g_assert_cmpint(vsk_host_connect(host, 3, 1, 80, 1, &why), ==, -1);
+    g_assert_cmpint(vsk_host_connect(host, 3, 1, 80, VSK_TYPE_STREAM, 1, &why), ==, -1);
     g_assert_cmpint(why, ==, VSK_REFUSED_NO_LISTENER);
     vsk_host_free(host);
     vsk_host_free(NULL);
@@ -162,7 +164,8 @@ static void test_no_descriptor_to_connect(void)
         return;
     }
     limit_fds();
-    g_assert_cmpint(vsk_host_connect(h->host, 3, 1, 80, 1, &why), ==, -1);
+    g_assert_cmpint(vsk_host_connect(h->host, 3, 1, 80, VSK_TYPE_STREAM, 1,
+                                     &why), ==, -1);
     unlimit_fds();
     g_assert_cmpint(why, ==, VSK_REFUSED_LIMIT);
     close(listener);

@@ -151,7 +151,7 @@ static void test_no_descriptor_for_epoll(void)
     limit_fds();
     close(spare[0]);
     close(spare[1]);
-    g_assert_null(vsk_host_new(path, NULL, 5000, &err));
+    g_assert_null(vsk_host_new(path, false, NULL, 5000, &err));
     unlimit_fds();
     g_assert_error(err, VSK_ERROR, VSK_ERROR_SYSTEM);
     g_assert_cmpuint(open_fds(), ==, before);

@@ -52,7 +52,7 @@ static void assert_list(const Place *place, const char *expected)
 static VskListener *listen_at(const char *path)
 {
     g_autoptr(GError) err = NULL;
-    VskListener *listener = vsk_listener_new(path, &err);
+    VskListener *listener = vsk_listener_new(path, false, &err);
 
     g_assert_no_error(err);
     g_assert_nonnull(listener);
@@ -65,7 +65,7 @@ static void assert_refused(const char *path, VskError code, const char *text)
     g_autoptr(GError) err = NULL;
     unsigned int before = open_fds();
 
-    g_assert_null(vsk_listener_new(path, &err));
+    g_assert_null(vsk_listener_new(path, false, &err));
     g_assert_error(err, VSK_ERROR, (int)code);
     g_assert_nonnull(strstr(err->message, text));
     g_assert_cmpuint(open_fds(), ==, before);
@@ -112,9 +112,9 @@ static void test_accept_does_not_wait(void)
     VskListener *listener = listen_at(place->path);
     int client, fd;
 
-    g_assert_cmpint(vsk_listener_accept(listener), ==, -EAGAIN);
+    g_assert_cmpint(vsk_listener_accept(listener, VSK_TYPE_STREAM), ==, -EAGAIN);
     client = unix_connect(place->path);
-    fd = vsk_listener_accept(listener);
+    fd = vsk_listener_accept(listener, VSK_TYPE_STREAM);
     g_assert_cmpint(fd, >=, 0);
     g_assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
     g_assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
@@ -314,7 +314,7 @@ static void refuse_with_fds(int n)
     for (int i = 0; i < n; i++) {
         close(spare[i]);
     }
-    g_assert_null(vsk_listener_new(place->path, &err));
+    g_assert_null(vsk_listener_new(place->path, false, &err));
     unlimit_fds();
     g_assert_error(err, VSK_ERROR, VSK_ERROR_SYSTEM);
     assert_list(place, "");

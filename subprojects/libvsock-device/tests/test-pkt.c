@@ -227,7 +227,7 @@ static void test_check(gconstpointer data)
     };
     VskRefusal why = PASSES;
 
-    g_assert_cmpint(vsk_hdr_check(&hdr, row->room, GUEST_CID, &why), ==,
+    g_assert_cmpint(vsk_hdr_check(&hdr, row->room, GUEST_CID, false, &why), ==,
                     row->why == PASSES);
     g_assert_cmpint(why, ==, row->why);
 }

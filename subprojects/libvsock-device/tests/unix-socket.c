@@ -18,9 +18,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int make_socket(const char *path, struct sockaddr_un *ret_addr)
+static int make_socket(int type, const char *path,
+                       struct sockaddr_un *ret_addr)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 
     g_assert_cmpint(fd, >=, 0);
     g_assert_cmpuint(strlen(path), <, sizeof(ret_addr->sun_path));
@@ -29,10 +30,10 @@ static int make_socket(const char *path, struct sockaddr_un *ret_addr)
     return fd;
 }
 
-int unix_bind(const char *path, int backlog)
+static int bind_socket(int type, const char *path, int backlog)
 {
     struct sockaddr_un addr;
-    int fd = make_socket(path, &addr);
+    int fd = make_socket(type, path, &addr);
 
     g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
     if (backlog >= 0) {
@@ -41,10 +42,20 @@ int unix_bind(const char *path, int backlog)
     return fd;
 }
 
-int unix_try_connect(const char *path)
+int unix_bind(const char *path, int backlog)
+{
+    return bind_socket(SOCK_STREAM, path, backlog);
+}
+
+int unix_bind_seqpacket(const char *path, int backlog)
+{
+    return bind_socket(SOCK_SEQPACKET, path, backlog);
+}
+
+static int try_connect(int type, const char *path)
 {
     struct sockaddr_un addr;
-    int fd = make_socket(path, &addr);
+    int fd = make_socket(type, path, &addr);
 
     if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
         int err = errno;
@@ -52,6 +63,19 @@ int unix_try_connect(const char *path)
         close(fd);
         return -err;
     }
+    return fd;
+}
+
+int unix_try_connect(const char *path)
+{
+    return try_connect(SOCK_STREAM, path);
+}
+
+int unix_connect_seqpacket(const char *path)
+{
+    int fd = try_connect(SOCK_SEQPACKET, path);
+
+    g_assert_cmpint(fd, >=, 0);
     return fd;
 }
 
@@ -106,6 +130,15 @@ void unix_expect(int fd, const char *text)
 
     g_assert_cmpint(n, >=, 0);
     g_assert_cmpmem(buf, (size_t)n, text, len);
+}
+
+void unix_expect_message(int fd, const char *text)
+{
+    char buf[4096];
+    ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+    g_assert_cmpint(n, >=, 0);
+    g_assert_cmpmem(buf, (size_t)n, text, strlen(text));
 }
 
 void unix_expect_last(int fd, const char *text)

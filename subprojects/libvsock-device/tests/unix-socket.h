@@ -21,6 +21,10 @@ int unix_try_connect(const char *path);
 /* The same; the test fails if there is nobody. */
 int unix_connect(const char *path);
 
+/* As unix_bind() and unix_connect(), of type SOCK_SEQPACKET. */
+int unix_bind_seqpacket(const char *path, int backlog);
+int unix_connect_seqpacket(const char *path);
+
 /* The next connection of a listener, non-blocking; the test fails if there
  * is none. */
 int unix_accept(int listener);
@@ -38,7 +42,10 @@ ssize_t unix_read(int fd, void *buf, size_t len);
 /* Fails the test unless exactly @text is there to read now. */
 void unix_expect(int fd, const char *text);
 
-/* The same, and then an end of file. */
+/* Fails the test unless the next message is this one. */
+void unix_expect_message(int fd, const char *text);
+
+/* As unix_expect(), and then an end of file. */
 void unix_expect_last(int fd, const char *text);
 
 /* Fails the test unless nothing is there to read now, and no end. */

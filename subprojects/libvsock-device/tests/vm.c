@@ -27,23 +27,35 @@ Vm *vm_new_bare(const VskDevConfig *config)
     vm->payload = g_byte_array_new();
     vm->now_ms = 1000;
     vm->buf_alloc = VM_BUF_ALLOC;
+    vm->features = config->seqpacket ? 1ull << VSK_F_SEQPACKET : 0;
+    vm->type = config->seqpacket ? VSK_TYPE_SEQPACKET : VSK_TYPE_STREAM;
     full.guest_cid = VM_CID;
     full.uds_path = vm->path;
     full.shared_path = vm->shared;
     full.seed = unique_seed();
     vm->dev = vsk_dev_new(&full, &fake_ring_ops, vm->rings, &err);
     g_assert_no_error(err);
-    vsk_dev_set_driver_ok(vm->dev, true, 0, vm->now_ms);
+    vsk_dev_set_driver_ok(vm->dev, true, vm->features, vm->now_ms);
     vm_settle(vm);
+    return vm;
+}
+
+static Vm *new_with_buffers(bool seqpacket)
+{
+    Vm *vm = vm_new_bare(&(VskDevConfig) { .seqpacket = seqpacket });
+
+    vm_give(vm, VSK_QUEUE_RX, 64, RX_SIZE);
     return vm;
 }
 
 Vm *vm_new(void)
 {
-    Vm *vm = vm_new_bare(&(VskDevConfig) { 0 });
+    return new_with_buffers(false);
+}
 
-    vm_give(vm, VSK_QUEUE_RX, 64, RX_SIZE);
-    return vm;
+Vm *vm_new_seqpacket(void)
+{
+    return new_with_buffers(true);
 }
 
 void vm_free(Vm *vm)
@@ -92,7 +104,7 @@ void vm_stop_driver(Vm *vm)
 void vm_start_driver(Vm *vm)
 {
     vm->rings->forbidden = false;
-    vsk_dev_set_driver_ok(vm->dev, true, 0, vm->now_ms);
+    vsk_dev_set_driver_ok(vm->dev, true, vm->features, vm->now_ms);
     vm_settle(vm);
 }
 
@@ -116,7 +128,7 @@ VskHdr vm_hdr(const Vm *vm, VskOp op, uint32_t guest_port,
         .dst_cid = VSK_CID_HOST,
         .src_port = guest_port,
         .dst_port = host_port,
-        .type = VSK_TYPE_STREAM,
+        .type = vm->type,
         .op = op,
         .buf_alloc = vm->buf_alloc,
         .fwd_cnt = vm->fwd_cnt,
@@ -240,14 +252,22 @@ int vm_listen(Vm *vm, uint32_t port, int backlog)
     char path[VSK_SUN_PATH_SIZE];
 
     g_assert_cmpint(vsk_path_for_port(vm->path, port, path), ==, 0);
-    return unix_bind(path, backlog);
+    return vm->type == VSK_TYPE_SEQPACKET ? unix_bind_seqpacket(path, backlog)
+                                          : unix_bind(path, backlog);
 }
 
 int vm_client(Vm *vm, uint32_t port)
 {
     g_autofree char *line = g_strdup_printf("CONNECT %u\n", port);
-    int fd = unix_connect(vm->path);
+    char path[VSK_SUN_PATH_SIZE];
+    int fd;
 
+    if (vm->type == VSK_TYPE_SEQPACKET) {
+        g_assert_cmpint(vsk_path_for_seqpacket(vm->path, path), ==, 0);
+        fd = unix_connect_seqpacket(path);
+    } else {
+        fd = unix_connect(vm->path);
+    }
     unix_write(fd, line);
     vm_settle(vm);
     return fd;

@@ -21,6 +21,8 @@ typedef struct Vm {
     FakeRings *rings;
     VskDev *dev;
     int64_t now_ms;
+    uint64_t features;  /* as the driver negotiates them */
+    VskType type;       /* of the guest's packets */
     uint32_t buf_alloc; /* as the guest says it */
     uint32_t fwd_cnt;
     unsigned int seen_refused[VSK_REFUSED_NUM];
@@ -34,6 +36,9 @@ Vm *vm_new(void);
 /* The same with @config (paths, CID and seed are filled in), without
  * buffers. */
 Vm *vm_new_bare(const VskDevConfig *config);
+
+/* As vm_new(); seqpacket is negotiated, and the guest's packets are of it. */
+Vm *vm_new_seqpacket(void);
 
 void vm_free(Vm *vm);
 
