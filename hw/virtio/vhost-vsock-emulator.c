@@ -97,8 +97,7 @@ static void emulator_queue_enable(VHostVSock *s)
 static uint64_t emulator_get_features(VHostVSock *s, uint64_t features,
                                       Error **errp)
 {
-    virtio_clear_feature(&features, VIRTIO_VSOCK_F_SEQPACKET);
-    /* Nor does Linux's vhost_vsock offer it, and guests migrate both ways. */
+    /* Linux's vhost_vsock does not offer it, and guests migrate both ways. */
     virtio_clear_feature(&features, VIRTIO_F_RING_RESET);
     return features;
 }
@@ -322,6 +321,7 @@ static VskDev *open_library(VSockEmulator *e, const char *path,
     VskDevConfig config = {
         .guest_cid = e->vsock->guest_cid,
         .uds_path = path,
+        .seqpacket = e->vsock->seqpacket != ON_OFF_AUTO_OFF,
         .shared_path = shared_path,
         .max_conns = flows_by_descriptors(),
     };
@@ -342,11 +342,6 @@ bool vhost_vsock_emulator_init(VHostVSock *s, const char *why, Error **errp)
     g_autofree char *shared_path = NULL;
     VSockEmulator *e;
 
-    if (s->seqpacket == ON_OFF_AUTO_ON) {
-        error_setg(errp, "vhost-vsock backend doesn't support seqpacket: the "
-                   "emulator has stream sockets only (%s)", why);
-        return false;
-    }
     if ((s->iothread && !check_iothread(s, errp)) ||
         !choose_paths(s, &path, &shared_path, errp)) {
         return false;
