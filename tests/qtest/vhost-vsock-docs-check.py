@@ -73,7 +73,8 @@ def check_members():
 
 
 def check_first_object():
-    return undocumented(find(r'"(_[a-z_]+)"', source('script'), 4))
+    return undocumented(find(r'"(_[a-z_]+)"', source('script'), 4) +
+                        list(REASONS))
 
 
 def check_header():
@@ -96,17 +97,50 @@ def check_environment():
     return undocumented(find(r'(?:getenv|env_or_null)\("(\w+)"\)', text, 4))
 
 
-def check_rows():
-    known = set(find(r'(?m)^([A-Z]\d)  \S', README, 25))
-    scripts = sorted(glob.glob(os.path.join(DATA, '*.json')))
-    if not scripts:
+def strings(value):
+    """A member of the first object that is a string or an array of them."""
+    return [value] if isinstance(value, str) else value
+
+
+def scripts():
+    """Name, first object and steps of each script."""
+    paths = sorted(glob.glob(os.path.join(DATA, '*.json')))
+    if not paths:
         raise AssertionError('there are no scripts')
+    for path in paths:
+        steps = json.loads(read(path))
+        yield os.path.basename(path), steps[0], steps[1:]
+
+
+def known_rows():
+    return set(find(r'(?m)^([A-Z]\d)  \S', README, 25))
+
+
+def check_rows():
+    return ['%s: %s' % (name, row) for name, head, _ in scripts()
+            for row in strings(head.get('_rows')) or ['no _rows']
+            if row not in known_rows()]
+
+
+def check_every_row():
+    tested = {row for _, head, _ in scripts() for row in strings(head['_rows'])}
+    return sorted(known_rows() - tested)
+
+
+REASONS = ('_linux_breaks', '_linux_differs', '_linux_lacks')
+
+
+def check_reasons():
+    """Linux is the judge: what is not for it says why, and nothing else does."""
     wrong = []
-    for path in scripts:
-        rows = json.loads(read(path))[0].get('_rows')
-        rows = [rows] if isinstance(rows, str) else rows
-        wrong += ['%s: %s' % (os.path.basename(path), row)
-                  for row in rows or ['no _rows'] if row not in known]
+    for name, head, steps in scripts():
+        needs = strings(head.get('_requires', []))
+        parted = any('only' in step for step in steps) or \
+            ('emulator' in needs) != ('kernel' in needs)
+        given = [member for member in REASONS if head.get(member)]
+        if len(given) != parted:
+            wrong.append('%s: %d of %s, %d expected'
+                         % (name, len(given), ', '.join(REASONS), parted))
     return wrong
 
 
@@ -120,6 +154,8 @@ CHECKS = {
     'names-of-values': check_values,
     'environment': check_environment,
     'every-script-names-rows-of-the-table': check_rows,
+    'every-row-has-a-script': check_every_row,
+    'what-is-not-for-linux-says-why': check_reasons,
 }
 
 
