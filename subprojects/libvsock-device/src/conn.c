@@ -144,6 +144,7 @@ void vsk_conn_settle_ends(VskConn *conn)
     }
     if (conn->from_guest == VSK_PIPE_ENDING && drained) {
         conn->from_guest = VSK_PIPE_CLOSED;
+        vsk_stage_clear(&conn->stage); /* a message without its end */
         if (conn->stream && !conn->host_deaf) {
             conn->stream->ops->shutdown(conn->stream, SHUT_WR);
         }

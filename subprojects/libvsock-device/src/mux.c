@@ -116,7 +116,8 @@ static void forget(VskMux *mux, VskConn *conn)
     if (conn->timer != VSK_TIMER_NONE) {
         g_queue_unlink(&mux->timers[conn->timer], &conn->timer_link);
     }
-    mux->staged_at_most -= vsk_stage_cost(&conn->stage);
+    mux->staged_at_most -= vsk_stage_cost(conn->key.type,
+                                          conn->credit.buf_alloc);
     vsk_table_remove(mux->table, conn);
     vsk_conn_free(conn);
 }
@@ -272,21 +273,23 @@ int64_t vsk_mux_next_deadline(const VskMux *mux)
 /* --- New flows ----------------------------------------------------------- */
 
 /* The window for one more flow, 0 if there is no room for one. */
-static uint32_t next_buf_alloc(const VskMux *mux)
+static uint32_t next_window(const VskMux *mux, uint16_t type)
 {
-    uint64_t left = mux->config.max_staged -
-                    MIN(mux->staged_at_most, mux->config.max_staged);
+    uint64_t left = mux->config.max_staged - mux->staged_at_most;
     uint64_t share = MAX(left / VSK_STAGED_SHARE, VSK_MIN_BUF_ALLOC);
+    uint32_t window = (uint32_t)MIN(share, mux->config.buf_alloc);
 
-    if (vsk_table_size(mux->table) >= mux->config.max_conns || share > left) {
+    if (vsk_table_size(mux->table) >= mux->config.max_conns ||
+        vsk_stage_cost(type, window) > left) {
         return 0;
     }
-    return (uint32_t)MIN(share, mux->config.buf_alloc);
+    return window;
 }
 
 static void add(VskMux *mux, VskConn *conn, int64_t now_ms)
 {
-    mux->staged_at_most += vsk_stage_cost(&conn->stage);
+    mux->staged_at_most += vsk_stage_cost(conn->key.type,
+                                          conn->credit.buf_alloc);
     vsk_table_insert(mux->table, conn);
     settle(mux, conn, now_ms);
 }
@@ -308,7 +311,7 @@ static bool add_from_host(VskMux *mux, const VskHostNews *news,
                           int64_t now_ms, VskRefusal *ret_why)
 {
     VskKey key = { .guest_port = news->port, .type = news->type };
-    uint32_t window = next_buf_alloc(mux);
+    uint32_t window = next_window(mux, key.type);
     VskStream *stream;
 
     *ret_why = !mux->open ? VSK_REFUSED_NOT_READY :
@@ -333,7 +336,7 @@ static bool add_from_host(VskMux *mux, const VskHostNews *news,
 static bool add_from_guest(VskMux *mux, const VskHdr *hdr, int64_t now_ms,
                            VskRefusal *ret_why)
 {
-    uint32_t window = next_buf_alloc(mux);
+    uint32_t window = next_window(mux, hdr->type);
     VskStream *stream;
     int fd;
 

@@ -30,10 +30,10 @@ void vsk_stage_clear(VskStage *stage)
     stage->n_empty = 0;
 }
 
-uint64_t vsk_stage_cost(const VskStage *stage)
+uint64_t vsk_stage_cost(uint16_t type, uint32_t window)
 {
-    return (uint64_t)stage->bytes.capacity +
-           (stage->messages ? stage->ends.capacity : 0);
+    return type == VSK_TYPE_SEQPACKET
+           ? 2 * (uint64_t)window + VSK_MAX_EMPTY_MESSAGES : window;
 }
 
 bool vsk_stage_waits(const VskStage *stage)

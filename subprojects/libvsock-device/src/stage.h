@@ -25,8 +25,8 @@ typedef struct VskStage {
 void vsk_stage_init(VskStage *stage, uint16_t type, uint32_t window);
 void vsk_stage_clear(VskStage *stage);
 
-/* Bytes of memory that it may come to cost. */
-uint64_t vsk_stage_cost(const VskStage *stage);
+/* Bytes of memory that the stage of a flow may come to cost. */
+uint64_t vsk_stage_cost(uint16_t type, uint32_t window);
 
 /* Whether there is something that the stream could be written now. */
 bool vsk_stage_waits(const VskStage *stage);

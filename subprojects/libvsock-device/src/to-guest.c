@@ -96,24 +96,38 @@ unsigned int vsk_conn_wants_chains(const VskConn *conn)
     return conn->burst;
 }
 
+static VskReadResult nothing_read(VskConn *conn, ssize_t n)
+{
+    conn->burst = 1;
+    read_nothing(conn, n);
+    vsk_conn_settle_ends(conn);
+    return VSK_READ_NOTHING;
+}
+
 /*
- * Whether the next message, if it is whole yet, is more than the guest's
- * buffer.  Linux hands a message on when all of it is there, so it would stop
- * the flow for good.
+ * Look at the size of the next message.  Linux hands a message on when all of
+ * it is there, so one larger than its buffer would stop the flow for good.
  */
-static bool is_too_big(VskConn *conn)
+static VskReadResult begin_message(VskConn *conn)
 {
     VskMessage msg = { 0 };
+    ssize_t n = conn->stream->ops->peek(conn->stream, &msg);
 
-    return conn->stage.messages && !conn->in_message &&
-           conn->stream->ops->peek(conn->stream, &msg) > 0 &&
-           msg.left > conn->credit.peer_buf_alloc;
+    if (n <= 0) {
+        return nothing_read(conn, n);
+    }
+    if (msg.left > conn->credit.peer_buf_alloc) {
+        vsk_conn_reset(conn);
+        return VSK_READ_TOO_BIG;
+    }
+    return VSK_READ_DATA;
 }
 
 VskReadResult vsk_conn_read(VskConn *conn, const struct iovec *iov,
                             unsigned int n_iov, size_t *ret_len)
 {
     struct iovec area[VSK_TURN_IOV];
+    VskReadResult result = VSK_READ_DATA;
     VskMessage msg = { 0 };
     unsigned int n_area;
     size_t asked;
@@ -128,16 +142,15 @@ VskReadResult vsk_conn_read(VskConn *conn, const struct iovec *iov,
     if (!n_area) {
         return VSK_READ_NOTHING;
     }
-    if (is_too_big(conn)) {
-        vsk_conn_reset(conn);
-        return VSK_READ_TOO_BIG;
+    if (conn->stage.messages && !conn->in_message) {
+        result = begin_message(conn);
+    }
+    if (result != VSK_READ_DATA) {
+        return result;
     }
     n = conn->stream->ops->readv(conn->stream, area, (int)n_area, &msg);
     if (n <= 0 && !msg.any) {
-        conn->burst = 1;
-        read_nothing(conn, n);
-        vsk_conn_settle_ends(conn);
-        return VSK_READ_NOTHING;
+        return nothing_read(conn, n);
     }
     vsk_credit_sent(&conn->credit, (uint32_t)n);
     conn->in_message = msg.left > 0;
