@@ -2,8 +2,12 @@
 #
 # Connections for a test to end, and what each side sees when they end.
 
+import socket
+
 from agent import GuestError
+from hosts import STREAM
 from tap import check, equal, until
+from vm import KINDS
 
 DRIVER = 'vmw_vsock_virtio_transport'
 
@@ -27,12 +31,23 @@ def expect_guest_end(pending, timeout_s=15):
         check(error.name in ('ECONNRESET', 'ENOTCONN'), str(error))
 
 
-def pairs(lab, vm):
+def pairs(lab, vm, kind=STREAM):
     """One connection made by each side; (slot, host's socket)."""
     there, back = lab.port(), lab.port()
-    vm.agent.call('listen', 900, back, 8)
-    return [(1, vm.guest_to_host(there, 1, vm.listen(there))),
-            (2, vm.host_to_guest(back, 2))]
+    vm.agent.call('listen', 900, back, 8, KINDS[kind])
+    return [(1, vm.guest_to_host(there, 1, vm.listen(there, kind=kind), kind)),
+            (2, vm.host_to_guest(back, 2, kind=kind))]
+
+
+def is_broken(sock):
+    """Whether a program that sends to @sock gets EPIPE."""
+    try:
+        sock.send(b'x', socket.MSG_DONTWAIT)
+    except BrokenPipeError:
+        return True
+    except BlockingIOError:
+        pass
+    return False
 
 
 def drain(sock):

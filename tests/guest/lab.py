@@ -91,7 +91,10 @@ class Lab:
 
     def prepare(self):
         """Have all that the cases need: the programs, and the image."""
-        for program in self.qemu, self.nc:
+        programs = [self.qemu]
+        if self.backend == 'emulator':
+            programs.append(self.nc)
+        for program in programs:
             if not os.access(program, os.X_OK):
                 bail_out(f'{program} is not there; build it first')
         if self.image_given:
@@ -99,8 +102,12 @@ class Lab:
         else:
             self.image.make()
 
+    def has_kernel(self, oldest):
+        """Whether the guest's kernel is this version or later."""
+        return version(self.image.release()) >= version(oldest)
+
     def need_kernel(self, oldest, what):
         """Skip the case if the guest's kernel is older than @what is."""
-        if version(self.image.release()) < version(oldest):
+        if not self.has_kernel(oldest):
             raise Skip(f'{what} is in Linux {oldest} and later, the guest '
                        f'has {self.image.release()}')

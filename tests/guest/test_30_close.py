@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pattern
-from ends import drain, expect_end, expect_guest_end, pairs
+from ends import drain, expect_end, expect_guest_end, is_broken, pairs
 from tap import Suite, check, equal, until
 from vm import Vm
 
@@ -73,16 +73,6 @@ def _(lab):
         sent = vm.agent.start('send', slot, 6, MB)
         pattern.receive(host, 6, MB)
         sent.wait()
-
-
-def is_broken(sock):
-    try:
-        sock.send(b'x', socket.MSG_DONTWAIT)
-    except BrokenPipeError:
-        return True
-    except BlockingIOError:
-        pass
-    return False
 
 
 @suite.case('/close/by-the-guest-is-end-of-file-at-the-host')
