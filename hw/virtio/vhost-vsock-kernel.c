@@ -157,6 +157,13 @@ static void kernel_start(VSockKernel *k)
     for (int i = 0; i < VHOST_QUEUES; i++) {
         vhost_virtqueue_mask(&k->hdev, vdev, i, false);
     }
+    /*
+     * The kernel looks at TX when it is kicked only.  The kick for what waits
+     * there may have come while the VM was stopped, or to the source of a
+     * migration.
+     */
+    event_notifier_set(virtio_queue_get_host_notifier(
+                           k->vsock->vqs[VHOST_VSOCK_VQ_TX]));
     send_reset_event(k);
     return;
 
