@@ -224,7 +224,8 @@ int vsk_listener_accept(VskListener *listener, VskType type)
     int fd;
 
     do {
-        fd = accept4(listener->fds[type], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        fd = accept4(listener->fds[type], NULL, NULL,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
     } while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
     return fd < 0 ? -errno : fd;
 }
