@@ -104,9 +104,71 @@ static void run_echo(Job *job)
     free(buf);
 }
 
+/*
+ * Messages of sizes from 1 to @max, as the words of the pattern behind the
+ * first say; each has the pattern's first bytes.
+ */
+static size_t message_size(const Pattern *pattern, uint64_t index,
+                           uint64_t max)
+{
+    return 1 + pattern->words[1 + index] % max;
+}
+
+/* sendmany SLOT SEED COUNT MAX_SIZE: that many messages */
+static void run_sendmany(Job *job)
+{
+    int fd = *slot(job, 0);
+    Pattern *pattern = pattern_new(number(job, 1));
+    uint64_t count = number(job, 2), max = number(job, 3), i = 0;
+    int err = 0;
+
+    pattern->words[0] = 0;
+    while (i < count && !err) {
+        size_t size = message_size(pattern, i, max);
+        ssize_t n = send(fd, pattern->words, size, MSG_NOSIGNAL);
+
+        err = n < 0 ? errno : n < (ssize_t)size ? EMSGSIZE : 0;
+        i += !err;
+    }
+    report(job, err, "count=%" PRIu64, i);
+    free(pattern);
+}
+
+/* recvmany SLOT SEED COUNT MAX_SIZE: and compare; bad= is the first that is
+ * not what sendmany sends, got= its size */
+static void run_recvmany(Job *job)
+{
+    int fd = *slot(job, 0);
+    Pattern *pattern = pattern_new(number(job, 1));
+    uint64_t count = number(job, 2), max = number(job, 3), i = 0;
+    uint8_t *buf = malloc(max + 1);
+    int64_t bad = -1;
+    ssize_t n = 0;
+
+    pattern->words[0] = 0;
+    while (i < count && bad < 0) {
+        size_t size = message_size(pattern, i, max);
+
+        n = recv(fd, buf, max + 1, 0);
+        if (n < 0) {
+            break;
+        }
+        if (n != (ssize_t)size || memcmp(buf, pattern->words, size) != 0) {
+            bad = (int64_t)i;
+        }
+        i++;
+    }
+    report(job, n < 0 ? errno : 0, "count=%" PRIu64 " bad=%" PRId64 " got=%zd",
+           i, bad, n);
+    free(buf);
+    free(pattern);
+}
+
 const Verb transfer_verbs[] = {
     { "send", 3, run_send },
     { "recv", 3, run_recv },
     { "echo", 1, run_echo },
+    { "sendmany", 4, run_sendmany },
+    { "recvmany", 4, run_recvmany },
     { NULL, 0, NULL },
 };

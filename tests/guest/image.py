@@ -40,7 +40,8 @@ class Image:
         run([os.path.join(TOP, 'scripts', 'guest-image'), self.dir, *kernel,
              '--add', f'{agent}:/etc/guest-init',
              '--add', f'{nc}:/bin/nc-vsock',
-             '--add-package', 'qemu-guest-agent'],
+             '--add-package', 'qemu-guest-agent',
+             '--add-module', 'vsock_loopback'],
             env=dict(os.environ, BUILD=self.build))
 
     def check(self):

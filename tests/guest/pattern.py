@@ -46,6 +46,13 @@ def digest(seed, count):
     return state.hexdigest()
 
 
+def messages(seed, count, max_size):
+    """What the agent's sendmany sends."""
+    block = data(seed, BLOCK_SIZE)
+    for word in struct.unpack_from(f'<{count}Q', block, 8):
+        yield block[:1 + word % max_size]
+
+
 def send(sock, seed, count):
     for block in blocks(seed, count):
         sock.sendall(block)

@@ -40,12 +40,17 @@ class Qmp:
         line, self.buffer = self.buffer.split(b'\n', 1)
         return json.loads(line)
 
-    def command(self, name, timeout_s=30, **arguments):
+    def command(self, name, timeout_s=30, fd=None, **arguments):
+        """Run a command, with the descriptor @fd beside it."""
         message = {'execute': name}
         if arguments:
             message['arguments'] = {key.replace('_', '-'): value
                                     for key, value in arguments.items()}
-        self.sock.sendall(json.dumps(message).encode() + b'\n')
+        line = json.dumps(message).encode() + b'\n'
+        if fd is None:
+            self.sock.sendall(line)
+        else:
+            socket.send_fds(self.sock, [line], [fd])
         while True:
             answer = self._receive(timeout_s)
             if 'event' in answer:

@@ -6,6 +6,7 @@
 import select
 import socket
 import threading
+import time
 
 import pattern
 from agent import GuestError
@@ -24,6 +25,9 @@ LOW_WATER = 4096
 # than one packet: only whole ones count.
 TAKEN = 10000
 HIGH_WATER = HELD - 4096
+# More than both sides and the host's sockets hold.
+BOUND = 2 * 1024 * 1024
+FULL_S = 0.5
 
 
 @suite.case('/vsock-test/stream/connection-reset')
@@ -332,3 +336,41 @@ def expect_no_byte(guest):
         equal(guest.recv(1), 0)
     except GuestError as error:
         check(error.name in ('ECONNRESET', 'ENOTCONN'), str(error))
+
+
+@suite.case('/vsock-test/stream/senders-are-bounded-by-the-room-of-the-peer')
+def _(lab):
+    for guest, host in guest_pairs(lab, lab.guest()):
+        guest.set_buffer(HELD)
+        host.setblocking(False)
+        sent = fill(lambda: send_some(host))
+        check(HELD <= sent <= BOUND, f'the host sent {sent} bytes')
+        sent = fill(lambda: guest_send_some(guest))
+        check(HELD <= sent <= BOUND, f'the guest sent {sent} bytes')
+
+
+def fill(send):
+    """Send until nothing more is taken for a while; how much that was."""
+    total, last = 0, time.monotonic()
+    while time.monotonic() < last + FULL_S:
+        count = send()
+        if count:
+            total, last = total + count, time.monotonic()
+        else:
+            time.sleep(0.02)
+    return total
+
+
+def send_some(host):
+    try:
+        return host.send(bytes(65536))
+    except BlockingIOError:
+        return 0
+
+
+def guest_send_some(guest):
+    try:
+        return guest.send(65536, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except GuestError as error:
+        equal(error.name, 'EAGAIN')
+        return 0
