@@ -34,7 +34,8 @@ static void report(Flow *f)
     if (!mask) {
         return;
     }
-    if (f->s->input->len || (shape & SHAPE_NO_INPUT_END)) {
+    if (f->s->input->len || f->s->waiting.length ||
+        (shape & SHAPE_NO_INPUT_END)) {
         events |= EPOLLIN;
     }
     if (shape & SHAPE_NO_INPUT_END) {
@@ -62,11 +63,13 @@ static void report_if_changed(Flow *f)
 
 /* --- Flows --------------------------------------------------------------- */
 
-static Flow *flow_new(void)
+static Flow *flow_new(VskType type)
 {
     Flow *f = g_new0(Flow, 1);
 
-    f->s = scripted_stream_new();
+    f->type = type;
+    f->s = type == VSK_TYPE_SEQPACKET ? scripted_stream_new_seqpacket()
+                                      : scripted_stream_new();
     f->buf_alloc = 4096;
     return f;
 }
@@ -78,43 +81,68 @@ static VskHdr hdr_from_guest(const Flow *f, VskOp op)
         .dst_cid = VSK_CID_HOST,
         .src_port = FLOW_GUEST_PORT,
         .dst_port = FLOW_HOST_PORT,
-        .type = VSK_TYPE_STREAM,
+        .type = f->type,
         .op = op,
         .buf_alloc = f->buf_alloc,
         .fwd_cnt = f->fwd_cnt,
     };
 }
 
-Flow *flow_requested_by_guest(void)
+static Flow *new_requested_by_guest(VskType type)
 {
-    Flow *f = flow_new();
+    Flow *f = flow_new(type);
     VskHdr hdr = hdr_from_guest(f, VSK_OP_REQUEST);
 
     f->conn = vsk_conn_new_from_guest(&hdr, FLOW_BUF_ALLOC, &f->s->base);
     return f;
 }
 
-Flow *flow_from_guest(void)
+Flow *flow_requested_by_guest(void)
 {
-    Flow *f = flow_requested_by_guest();
+    return new_requested_by_guest(VSK_TYPE_STREAM);
+}
+
+static Flow *new_from_guest(VskType type)
+{
+    Flow *f = new_requested_by_guest(type);
 
     expect(f, VSK_OP_RESPONSE);
     expect_nothing(f);
     return f;
 }
 
-Flow *flow_requested_by_host(void)
+Flow *flow_from_guest(void)
 {
-    static const VskKey key = {
+    return new_from_guest(VSK_TYPE_STREAM);
+}
+
+Flow *flow_seqpacket_from_guest(void)
+{
+    return new_from_guest(VSK_TYPE_SEQPACKET);
+}
+
+static Flow *new_requested_by_host(VskType type)
+{
+    const VskKey key = {
         .guest_port = FLOW_GUEST_PORT,
         .host_port = FLOW_HOST_PORT,
-        .type = VSK_TYPE_STREAM,
+        .type = type,
     };
-    Flow *f = flow_new();
+    Flow *f = flow_new(type);
 
     f->conn = vsk_conn_new_from_host(&key, FLOW_GUEST_CID, FLOW_BUF_ALLOC,
                                      &f->s->base);
     return f;
+}
+
+Flow *flow_requested_by_host(void)
+{
+    return new_requested_by_host(VSK_TYPE_STREAM);
+}
+
+Flow *flow_seqpacket_requested_by_host(void)
+{
+    return new_requested_by_host(VSK_TYPE_SEQPACKET);
 }
 
 Flow *flow_from_host(void)
@@ -157,13 +185,29 @@ static VskRefusal give(Flow *f, const VskHdr *hdr, const void *bytes)
     return why;
 }
 
-void guest_sends_bytes(Flow *f, const void *bytes, size_t len)
+static void send_rw(Flow *f, const void *bytes, size_t len, uint32_t flags)
 {
     VskHdr hdr = hdr_from_guest(f, VSK_OP_RW);
 
     hdr.len = (uint32_t)len;
+    hdr.flags = flags;
     f->sent += hdr.len;
     g_assert_cmpint(give(f, &hdr, bytes), ==, VSK_REFUSED_NUM);
+}
+
+void guest_sends_bytes(Flow *f, const void *bytes, size_t len)
+{
+    send_rw(f, bytes, len, 0);
+}
+
+void guest_sends_part(Flow *f, const char *text, uint32_t flags)
+{
+    send_rw(f, text, strlen(text), flags);
+}
+
+void guest_sends_message(Flow *f, const char *text)
+{
+    guest_sends_part(f, text, VSK_SEQ_EOM);
 }
 
 void guest_sends(Flow *f, const char *text)
@@ -198,13 +242,20 @@ void guest_resizes(Flow *f, uint32_t buf_alloc)
     guest_says(f, VSK_OP_CREDIT_UPDATE);
 }
 
-void guest_is_refused(Flow *f, VskOp op, uint32_t len, VskRefusal why)
+void guest_is_refused_with(Flow *f, VskOp op, uint32_t flags, uint32_t len,
+                           VskRefusal why)
 {
     g_autofree char *bytes = g_malloc0(len);
     VskHdr hdr = hdr_from_guest(f, op);
 
+    hdr.flags = flags;
     hdr.len = len;
     g_assert_cmpint(give(f, &hdr, bytes), ==, why);
+}
+
+void guest_is_refused(Flow *f, VskOp op, uint32_t len, VskRefusal why)
+{
+    guest_is_refused_with(f, op, 0, len, why);
 }
 
 /* --- The host program ---------------------------------------------------- */
@@ -219,6 +270,13 @@ void host_writes_bytes(Flow *f, const void *bytes, size_t len)
 void host_writes(Flow *f, const char *text)
 {
     host_writes_bytes(f, text, strlen(text));
+}
+
+void host_writes_message(Flow *f, const char *text)
+{
+    scripted_stream_add_message(f->s, text, strlen(text));
+    report(f);
+    report_if_changed(f);
 }
 
 void host_sends_no_more(Flow *f)
@@ -254,6 +312,16 @@ void host_got(Flow *f, const char *text)
     scripted_stream_expect_output(f->s, text);
 }
 
+void host_got_message(Flow *f, const char *text)
+{
+    scripted_stream_expect_message(f->s, text);
+}
+
+void host_got_no_message(const Flow *f)
+{
+    g_assert_cmpuint(f->s->sent.length, ==, 0);
+}
+
 bool host_sees_eof(const Flow *f)
 {
     return f->s->shut_wr || f->s->closed;
@@ -268,7 +336,7 @@ static void check(Flow *f, const VskHdr *hdr, VskOp op)
     g_assert_cmpuint(hdr->dst_cid, ==, FLOW_GUEST_CID);
     g_assert_cmpuint(hdr->src_port, ==, FLOW_HOST_PORT);
     g_assert_cmpuint(hdr->dst_port, ==, FLOW_GUEST_PORT);
-    g_assert_cmpuint(hdr->type, ==, VSK_TYPE_STREAM);
+    g_assert_cmpuint(hdr->type, ==, f->type);
     g_assert_cmpuint(hdr->buf_alloc, ==, FLOW_BUF_ALLOC);
     /* Never ahead of what was received, never backwards. */
     g_assert_cmpuint(hdr->fwd_cnt - f->told, <=, f->sent - f->told);
@@ -322,24 +390,43 @@ size_t flow_reads(Flow *f, const struct iovec *iov, unsigned int n_iov)
         vsk_conn_make_rw(f->conn, (uint32_t)n, true, &hdr);
         check(f, &hdr, VSK_OP_RW);
         g_assert_cmpuint(hdr.len, ==, n);
-        g_assert_cmpuint(hdr.flags, ==, 0);
+        g_assert_cmpuint(hdr.flags & ~(f->type == VSK_TYPE_SEQPACKET
+                                       ? VSK_SEQ_EOM : 0), ==, 0);
+        f->flags = hdr.flags;
         f->received += (uint32_t)n;
         g_assert_cmpuint(f->received - f->fwd_cnt, <=, f->buf_alloc);
     }
     return n;
 }
 
-void expect_data(Flow *f, const char *text)
+static void expect_bytes(Flow *f, size_t room, const char *text)
 {
     size_t len = strlen(text);
-    char buf[2048];
-    struct iovec iov = { buf, sizeof(buf) };
+    g_autofree char *buf = g_malloc(room);
+    struct iovec iov = { buf, room };
     VskHdr hdr;
 
     g_assert_false(vsk_conn_next_control(f->conn, &hdr));
     g_assert_true(vsk_conn_owes_data(f->conn));
     g_assert_cmpuint(flow_reads(f, &iov, 1), ==, len);
     g_assert_cmpmem(buf, len, text, len);
+}
+
+void expect_data(Flow *f, const char *text)
+{
+    expect_bytes(f, 2048, text);
+}
+
+void expect_part(Flow *f, size_t room, const char *text, uint32_t flags)
+{
+    f->flags = UINT32_MAX;
+    expect_bytes(f, room, text);
+    g_assert_cmpuint(f->flags, ==, flags);
+}
+
+void expect_message(Flow *f, const char *text)
+{
+    expect_part(f, 2048, text, VSK_SEQ_EOM);
 }
 
 void expect_nothing(Flow *f)

@@ -22,11 +22,13 @@
 typedef struct Flow {
     VskConn *conn;
     ScriptedStream *s;
+    VskType type;
     uint32_t buf_alloc;  /* the guest's, in all its packets */
     uint32_t fwd_cnt;    /* the same */
     uint32_t received;   /* bytes that went to the guest */
     uint32_t sent;       /* bytes of the guest */
     uint32_t told;       /* fwd_cnt as the guest last heard */
+    uint32_t flags;      /* of the last RW packet that flow_reads() got */
     unsigned int shape;  /* of the host's socket, as epoll last saw it */
 } Flow;
 
@@ -44,6 +46,10 @@ Flow *flow_requested_by_host(void);
 /* The same; REQUEST has gone and RESPONSE has come. */
 Flow *flow_from_host(void);
 
+/* As the functions above that end alike, of a seqpacket flow. */
+Flow *flow_seqpacket_from_guest(void);
+Flow *flow_seqpacket_requested_by_host(void);
+
 void flow_free(Flow *f);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Flow, flow_free)
@@ -52,6 +58,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Flow, flow_free)
 
 void guest_sends(Flow *f, const char *text);
 void guest_sends_bytes(Flow *f, const void *bytes, size_t len);
+
+/* Seqpacket: RW with VSK_SEQ_* in @flags; RW that ends a message. */
+void guest_sends_part(Flow *f, const char *text, uint32_t flags);
+void guest_sends_message(Flow *f, const char *text);
+
 void guest_says(Flow *f, VskOp op);
 void guest_shuts(Flow *f, uint32_t flags);
 
@@ -64,17 +75,26 @@ void guest_resizes(Flow *f, uint32_t buf_alloc);
 /* A packet that is refused, for @why. */
 void guest_is_refused(Flow *f, VskOp op, uint32_t len, VskRefusal why);
 
+/* The same with flags. */
+void guest_is_refused_with(Flow *f, VskOp op, uint32_t flags, uint32_t len,
+                           VskRefusal why);
+
 /* --- The host program ---------------------------------------------------- */
 
 void host_writes(Flow *f, const char *text);
 void host_writes_bytes(Flow *f, const void *bytes, size_t len);
+void host_writes_message(Flow *f, const char *text);
 void host_sends_no_more(Flow *f);  /* shutdown(SHUT_WR) */
 void host_reads_no_more(Flow *f);  /* shutdown(SHUT_RD) */
 void host_closes(Flow *f);
-void host_has_room(Flow *f, size_t len);
+void host_has_room(Flow *f, size_t len); /* bytes, or messages */
 
 /* Fails unless the host program was written @text since the last call. */
 void host_got(Flow *f, const char *text);
+
+/* The oldest message that it was written and that it has not taken. */
+void host_got_message(Flow *f, const char *text);
+void host_got_no_message(const Flow *f);
 
 /* Whether it reads an end of file once it has read all. */
 bool host_sees_eof(const Flow *f);
@@ -87,6 +107,11 @@ void expect_shutdown(Flow *f, uint32_t flags);
 
 /* The next packet is RW with exactly @text, given room for it and more. */
 void expect_data(Flow *f, const char *text);
+
+/* The same, of a seqpacket flow, with VSK_SEQ_* in @flags; given room for
+ * @room bytes. */
+void expect_part(Flow *f, size_t room, const char *text, uint32_t flags);
+void expect_message(Flow *f, const char *text);
 
 /* Read into @n_iov pieces at @iov; returns how many bytes. */
 size_t flow_reads(Flow *f, const struct iovec *iov, unsigned int n_iov);

@@ -203,9 +203,14 @@ static ssize_t seqpacket_peek(VskStream *stream, VskMessage *ret_msg)
 {
     ScriptedStream *s = (ScriptedStream *)stream;
     GBytes *message = g_queue_peek_head(&s->waiting);
+    size_t max = 0;
+    ssize_t err;
 
     if (!message) {
         return scripted_peek(stream, ret_msg);
+    }
+    if (is_faulty(s, SCRIPTED_PEEK, &err, &max)) {
+        return err;
     }
     ret_msg->any = true;
     ret_msg->left = g_bytes_get_size(message) - s->at;

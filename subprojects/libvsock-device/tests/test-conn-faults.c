@@ -17,6 +17,7 @@ typedef struct Fault {
     ScriptedOp op;
     ssize_t result;
     bool passes; /* the exchange completes all the same */
+    bool messages; /* of a seqpacket flow */
 } Fault;
 
 static const Fault faults[] = {
@@ -32,9 +33,18 @@ static const Fault faults[] = {
     { "accepted-epipe", SCRIPTED_ACCEPTED, -EPIPE, false },
     { "accepted-econnreset", SCRIPTED_ACCEPTED, -ECONNRESET, false },
     { "accepted-eio", SCRIPTED_ACCEPTED, -EIO, false },
+    { "seqpacket-readv-eagain", SCRIPTED_READV, -EAGAIN, true, true },
+    { "seqpacket-readv-econnreset", SCRIPTED_READV, -ECONNRESET, false, true },
+    { "seqpacket-peek-eagain", SCRIPTED_PEEK, -EAGAIN, true, true },
+    { "seqpacket-peek-econnreset", SCRIPTED_PEEK, -ECONNRESET, false, true },
+    { "seqpacket-writev-eagain", SCRIPTED_WRITEV, -EAGAIN, true, true },
+    { "seqpacket-writev-epipe", SCRIPTED_WRITEV, -EPIPE, false, true },
+    { "seqpacket-writev-enobufs", SCRIPTED_WRITEV, -ENOBUFS, false, true },
+    { "seqpacket-accepted-epipe", SCRIPTED_ACCEPTED, -EPIPE, false, true },
 };
 
 #define ROUNDS 8
+#define END    '|' /* of a message, in what follows */
 
 /* What the guest got, and whether it was told of an end. */
 typedef struct Guest {
@@ -60,8 +70,53 @@ static void pull(Flow *f, Guest *guest)
             guest->shut |= hdr.op == VSK_OP_SHUTDOWN;
             continue;
         }
+        f->flags = 0;
         n = flow_reads(f, &iov, 1);
         g_string_append_len(guest->got, buf, (gssize)n);
+        if (f->flags & VSK_SEQ_EOM) {
+            g_string_append_c(guest->got, END);
+        }
+    }
+}
+
+/* What the host program got. */
+static GString *output_of(const Flow *f)
+{
+    GString *text = g_string_new_len((char *)f->s->output->data,
+                                     (gssize)f->s->output->len);
+
+    for (GList *link = f->s->sent.head; link; link = link->next) {
+        gsize len;
+        const char *bytes = g_bytes_get_data(link->data, &len);
+
+        g_string_append_len(text, bytes, (gssize)len);
+        g_string_append_c(text, END);
+    }
+    return text;
+}
+
+/* Both sides write; a message of the guest is two packets. */
+static void exchange(Flow *f, const char *to_host, const char *to_guest,
+                     GString *sent, GString *written)
+{
+    bool messages = f->type == VSK_TYPE_SEQPACKET;
+
+    guest_sends(f, to_host);
+    if (messages) {
+        guest_sends_message(f, "");
+        g_string_append_printf(sent, "%s%c", to_host, END);
+    } else {
+        g_string_append(sent, to_host);
+    }
+    if (f->s->closed) {
+        return;
+    }
+    if (messages) {
+        host_writes_message(f, to_guest);
+        g_string_append_printf(written, "%s%c", to_guest, END);
+    } else {
+        host_writes(f, to_guest);
+        g_string_append(written, to_guest);
     }
 }
 
@@ -81,9 +136,11 @@ static bool is_over(const Flow *f)
 /* The exchange, with @fault at call @nth for @times calls. */
 static void run(const Fault *fault, unsigned int nth, unsigned int times)
 {
-    g_autoptr(Flow) f = flow_requested_by_host();
+    g_autoptr(Flow) f = fault->messages ? flow_seqpacket_requested_by_host()
+                                        : flow_requested_by_host();
     g_autoptr(GString) sent = g_string_new(NULL);
     g_autoptr(GString) written = g_string_new(NULL);
+    g_autoptr(GString) output = NULL;
     Guest guest = { .got = g_string_new(NULL) };
 
     f->s->faults[fault->op] = (ScriptedFault) { nth, times, fault->result };
@@ -93,12 +150,7 @@ static void run(const Fault *fault, unsigned int nth, unsigned int times)
         g_autofree char *a = g_strdup_printf("to-host-%d ", i);
         g_autofree char *b = g_strdup_printf("to-guest-%d ", i);
 
-        guest_sends(f, a);
-        g_string_append(sent, a);
-        if (!f->s->closed) {
-            host_writes(f, b);
-            g_string_append(written, b);
-        }
+        exchange(f, a, b, sent, written);
         pull(f, &guest);
         stir(f);
     }
@@ -106,14 +158,14 @@ static void run(const Fault *fault, unsigned int nth, unsigned int times)
         stir(f);
         pull(f, &guest);
     }
-    g_assert_cmpuint(f->s->output->len, <=, sent->len);
-    g_assert_cmpmem(f->s->output->data, f->s->output->len, sent->str,
-                    f->s->output->len);
+    output = output_of(f);
+    g_assert_cmpuint(output->len, <=, sent->len);
+    g_assert_cmpmem(output->str, output->len, sent->str, output->len);
     g_assert_cmpuint(guest.got->len, <=, written->len);
     g_assert_cmpmem(guest.got->str, guest.got->len, written->str,
                     guest.got->len);
     if (fault->passes || f->s->calls[fault->op] <= nth) {
-        g_assert_cmpuint(f->s->output->len, ==, sent->len);
+        g_assert_cmpuint(output->len, ==, sent->len);
         g_assert_cmpuint(guest.got->len, ==, written->len);
         g_assert_false(guest.shut || guest.reset);
     } else {
