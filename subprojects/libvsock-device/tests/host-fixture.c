@@ -41,6 +41,14 @@ int host_client(HostFixture *h)
     return unix_connect(h->path);
 }
 
+int host_seqpacket_client(HostFixture *h)
+{
+    char path[VSK_SUN_PATH_SIZE];
+
+    g_assert_cmpint(vsk_path_for_seqpacket(h->path, path), ==, 0);
+    return unix_connect_seqpacket(path);
+}
+
 int expect_client(HostFixture *h, uint32_t port)
 {
     VskHostNews news;
@@ -49,6 +57,7 @@ int expect_client(HostFixture *h, uint32_t port)
                     VSK_HOST_CLIENT);
     g_assert_cmpuint(news.port, ==, port);
     g_assert_cmpint(news.fd, >=, 0);
+    h->type = news.type;
     return news.fd;
 }
 
@@ -71,20 +80,32 @@ void expect_quiet(HostFixture *h)
     g_assert_cmpint(poll(&pfd, 1, 0), ==, 0);
 }
 
-static int listen_for(const char *base, uint32_t port, int backlog)
+static int listen_for(const char *base, VskType type, uint32_t port,
+                      int backlog)
 {
     char path[VSK_SUN_PATH_SIZE];
 
     g_assert_cmpint(vsk_path_for_port(base, port, path), ==, 0);
-    return unix_bind(path, backlog);
+    return type == VSK_TYPE_SEQPACKET ? unix_bind_seqpacket(path, backlog)
+                                      : unix_bind(path, backlog);
 }
 
 int host_listens(HostFixture *h, uint32_t port, int backlog)
 {
-    return listen_for(h->path, port, backlog);
+    return listen_for(h->path, VSK_TYPE_STREAM, port, backlog);
 }
 
 int host_listens_for_all(HostFixture *h, uint32_t port, int backlog)
 {
-    return listen_for(h->shared, port, backlog);
+    return listen_for(h->shared, VSK_TYPE_STREAM, port, backlog);
+}
+
+int host_listens_seqpacket(HostFixture *h, uint32_t port, int backlog)
+{
+    return listen_for(h->path, VSK_TYPE_SEQPACKET, port, backlog);
+}
+
+int host_listens_seqpacket_for_all(HostFixture *h, uint32_t port, int backlog)
+{
+    return listen_for(h->shared, VSK_TYPE_SEQPACKET, port, backlog);
 }

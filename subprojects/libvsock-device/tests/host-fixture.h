@@ -20,6 +20,7 @@ typedef struct HostFixture {
     VskHost *host;
     int64_t now_ms;
     uint64_t unique;
+    VskType type; /* of the client that expect_client() took */
 } HostFixture;
 
 HostFixture *host_fixture_new(void);
@@ -29,6 +30,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(HostFixture, host_fixture_free)
 
 /* A client that has connected and written nothing. */
 int host_client(HostFixture *h);
+int host_seqpacket_client(HostFixture *h);
 
 /* The next news is a client for @port; returns its socket. */
 int expect_client(HostFixture *h, uint32_t port);
@@ -42,5 +44,9 @@ void expect_quiet(HostFixture *h);
 /* A host program that listens on @port, for this guest or for all. */
 int host_listens(HostFixture *h, uint32_t port, int backlog);
 int host_listens_for_all(HostFixture *h, uint32_t port, int backlog);
+
+/* The same with seqpacket sockets. */
+int host_listens_seqpacket(HostFixture *h, uint32_t port, int backlog);
+int host_listens_seqpacket_for_all(HostFixture *h, uint32_t port, int backlog);
 
 #endif /* TEST_HOST_FIXTURE_H */

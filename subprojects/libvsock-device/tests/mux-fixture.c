@@ -24,6 +24,7 @@ MuxFixture *mux_fixture_new(const VskDevConfig *config)
 {
     VskDevConfig full = {
         .guest_cid = MUX_GUEST_CID,
+        .seqpacket = true,
         .max_conns = 100,
         .buf_alloc = 65536,
         .max_staged = 16 << 20,
@@ -38,6 +39,7 @@ MuxFixture *mux_fixture_new(const VskDevConfig *config)
     m->dir = temp_dir_new();
     m->path = temp_dir_file(m->dir, "3.vsock");
     m->now_ms = 1000;
+    m->type = VSK_TYPE_STREAM;
     if (config) {
         full.max_conns = config->max_conns ?: full.max_conns;
         full.buf_alloc = config->buf_alloc ?: full.buf_alloc;
@@ -68,7 +70,7 @@ void mux_says(MuxFixture *m, VskOp op, uint32_t guest_port,
         .dst_cid = VSK_CID_HOST,
         .src_port = guest_port,
         .dst_port = host_port,
-        .type = VSK_TYPE_STREAM,
+        .type = m->type,
         .op = op,
         .buf_alloc = 4096,
     };
@@ -154,14 +156,22 @@ int mux_listen(MuxFixture *m, uint32_t port, int backlog)
     char path[VSK_SUN_PATH_SIZE];
 
     g_assert_cmpint(vsk_path_for_port(m->path, port, path), ==, 0);
-    return unix_bind(path, backlog);
+    return m->type == VSK_TYPE_SEQPACKET ? unix_bind_seqpacket(path, backlog)
+                                         : unix_bind(path, backlog);
 }
 
 int mux_client(MuxFixture *m, uint32_t port)
 {
     g_autofree char *line = g_strdup_printf("CONNECT %u\n", port);
-    int fd = unix_connect(m->path);
+    char path[VSK_SUN_PATH_SIZE];
+    int fd;
 
+    if (m->type == VSK_TYPE_SEQPACKET) {
+        g_assert_cmpint(vsk_path_for_seqpacket(m->path, path), ==, 0);
+        fd = unix_connect_seqpacket(path);
+    } else {
+        fd = unix_connect(m->path);
+    }
     unix_write(fd, line);
     return fd;
 }

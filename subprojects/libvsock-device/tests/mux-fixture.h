@@ -18,6 +18,7 @@ typedef struct MuxFixture {
     char *path;
     VskMux *mux;
     int64_t now_ms;
+    VskType type; /* of packets, listeners and clients from now on */
     unsigned int refused[VSK_REFUSED_NUM];
     VskHdr last; /* packet that mux_expect() took */
 } MuxFixture;
