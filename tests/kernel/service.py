@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What the cases with a guest do to it: move bytes both ways, take the device
+# out and put it in.
+
+import pattern
+from ends import pairs
+from tap import equal, until
+
+MB = 1000 * 1000
+
+
+def expect_service(lab, vm, count=MB):
+    """New connections by each side carry @count bytes each way."""
+    for slot, host in pairs(lab, vm):
+        exchange(vm, slot, host, count)
+        host.close()
+    vm.agent.call('close', 0, 899)
+
+
+def exchange(vm, slot, host, count, timeout_s=60):
+    """@count bytes each way, compared by SHA-256."""
+    host.settimeout(timeout_s)
+    got = vm.agent.start('recv', slot, 1, count)
+    pattern.send(host, 1, count)
+    fields = got.wait(timeout_s)
+    equal((fields['count'], fields['bad']), (str(count), '-1'))
+    sent = vm.agent.start('send', slot, 2, count)
+    pattern.receive(host, 2, count)
+    sent.wait(timeout_s)
+
+
+def unplug(vm):
+    vm.qmp.drop_events('DEVICE_DELETED')
+    vm.qmp.command('device_del', id='vsock0')
+    while vm.qmp.wait_event('DEVICE_DELETED').get('device') != 'vsock0':
+        pass
+
+
+def plug(vm):
+    driver, *options = vm.device_options().split(',')
+    arguments = dict(option.split('=', 1) for option in options)
+    vm.qmp.command('device_add', driver=driver, **arguments)
+    until(lambda: has_cid(vm), 'the guest finds the device')
+
+
+def has_cid(vm):
+    return vm.agent.call('cid')['cid'] == str(vm.cid)
