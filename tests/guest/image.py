@@ -26,6 +26,7 @@ class Image:
             build, f'guest-test-{suite}' if suite else 'guest-test')
         self.kernel = os.path.join(self.dir, 'vmlinuz')
         self.initrd = os.path.join(self.dir, 'initrd.img')
+        self.release_file = os.path.join(self.dir, 'release')
 
     def make(self):
         """Make it, or bring it up to date."""
@@ -46,13 +47,13 @@ class Image:
 
     def check(self):
         """An image that somebody else made must be whole."""
-        for path in self.kernel, self.initrd:
+        for path in self.kernel, self.initrd, self.release_file:
             if not os.path.exists(path):
                 bail_out(f'{path} is not there')
 
     def release(self):
         """What `uname -r` says in the guest."""
-        with open(os.path.join(self.dir, 'release'), encoding='ascii') as file:
+        with open(self.release_file, encoding='ascii') as file:
             return file.read().strip()
 
 

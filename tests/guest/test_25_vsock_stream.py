@@ -316,7 +316,7 @@ def _(lab):
 @suite.case('/vsock-test/stream/accept-queue-of-the-host-leaks-nothing')
 def _(lab):
     vm, port = lab.guest(), lab.port()
-    for _ in range(20):
+    for _ in range(8):
         listener = vm.listen(port, backlog=8)
         for slot in range(8):
             vm.agent.call('connect', slot, HOST_CID, port)
