@@ -46,7 +46,7 @@ class Report:
         if not why and missing:
             why = f'its job left out {len(missing)} of {len(job.tests)} tests'
         if not why and machine.exit_code and not failed:
-            why = f'its job passed, and exited with {machine.exit_code}'
+            why = f'it passed, and exited with {machine.exit_code}'
         with self.lock:
             if why:
                 self.tap.comment('\n'.join(comments) or 'no more words')
