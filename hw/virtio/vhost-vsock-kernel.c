@@ -147,15 +147,19 @@ static void kernel_start(VSockKernel *k)
         goto err_guest_notifiers;
     }
 
+    /*
+     * The transport masks by taking the irqfd away, never through vhost.  This
+     * comes before the device runs: packets that waited for it go into the
+     * ring at once, and their interrupt must not go to a masked notifier.
+     */
+    for (int i = 0; i < VHOST_QUEUES; i++) {
+        vhost_virtqueue_mask(&k->hdev, vdev, i, false);
+    }
+
     ret = set_running(k, true);
     if (ret < 0) {
         error_report("Error starting vhost vsock: %d", -ret);
         goto err_dev;
-    }
-
-    /* The transport masks by taking the irqfd away, never through vhost. */
-    for (int i = 0; i < VHOST_QUEUES; i++) {
-        vhost_virtqueue_mask(&k->hdev, vdev, i, false);
     }
     /*
      * The kernel looks at TX when it is kicked only.  The kick for what waits
