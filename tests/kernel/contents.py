@@ -35,17 +35,18 @@ class Failed(Exception):
 
 class Contents:
     """The VM's image with the kernel of @suite (None: the running Debian's),
-    in the build folder."""
+    in the build folder.  The guest in it has the same kernel."""
 
     def __init__(self, build, suite=None):
         self.build = build
-        self.suite = suite
-        self.dir = os.path.join(build, 'kernel-test-' + (suite or 'own'))
+        kind = f'-{suite}' if suite else ''
+        self.suite = ['--kernel', suite] if suite else []
+        self.dir = os.path.join(build, 'kernel-test' + kind)
         self.kernel = os.path.join(self.dir, 'vmlinuz')
         self.initrd = os.path.join(self.dir, 'initrd.img')
         self.scripts = os.path.join(TESTS, 'qtest', 'vhost-vsock-test-data')
-        self.stage = os.path.join(build, 'kernel-test')
-        self.guest = os.path.join(build, 'kernel-test-guest')
+        self.stage = os.path.join(build, 'kernel-test', 'stage')
+        self.guest = os.path.join(build, 'kernel-test-guest' + kind)
 
     def program(self, name):
         return os.path.join(self.build, 'bin', name)
@@ -66,14 +67,13 @@ class Contents:
                  (os.path.join(HERE, 'guest-init'), '/etc/guest-init')]
         adds += [(os.path.join(TESTS, name), f'{TESTS_THERE}/{name}')
                  for name in ('guest', 'kernel', 'tools')]
-        self.run([os.path.join(TESTS, 'guest', 'run'),
+        self.run([os.path.join(TESTS, 'guest', 'run'), *self.suite,
                   '--make-image', self.guest])
         adds += [(os.path.join(self.guest, name), f'{GUEST_THERE}/{name}')
                  for name in ('vmlinuz', 'initrd.img', 'release')]
         argv = [os.path.join(TOP, 'scripts', 'guest-image'), self.dir, '--host',
+                *self.suite,
                 '--add-module', 'kvm_amd', '--add-module', 'qemu_fw_cfg']
-        if self.suite:
-            argv += ['--kernel', self.suite]
         for path, there in adds:
             argv += ['--add', f'{path}:{there}']
         self.run(argv)

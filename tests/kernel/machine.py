@@ -78,11 +78,12 @@ class Machine:
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             while True:
-                left = min(SILENCE_S, end - time.monotonic())
-                if left <= 0 or not selector.select(left):
-                    self.why_it_ended = (
-                        f'it took more than {LIMIT_S} s' if left <= 0 else
-                        f'it said nothing for {SILENCE_S} s')
+                left = end - time.monotonic()
+                if left <= 0:
+                    self.why_it_ended = f'it took more than {LIMIT_S} s'
+                    return
+                if not selector.select(SILENCE_S):
+                    self.why_it_ended = f'it said nothing for {SILENCE_S} s'
                     return
                 piece = os.read(self.process.stdout.fileno(), 65536)
                 output.write(piece)
