@@ -7,6 +7,7 @@
 import contextlib
 import os
 import socket
+import struct
 
 HOST_CID = 2
 TIMEOUT_S = 20
@@ -26,8 +27,12 @@ class Host:
 
     def accept(self, listener):
         sock, _ = listener.accept()
-        sock.settimeout(TIMEOUT_S)
+        self._set_timeout(sock, TIMEOUT_S)
         return self.lab.keep(sock)
+
+    @staticmethod
+    def _set_timeout(sock, timeout_s):
+        sock.settimeout(timeout_s)
 
     def _new_socket(self, family, kind, timeout_s=TIMEOUT_S):
         sock = self.lab.keep(socket.socket(family, kind))
@@ -98,7 +103,17 @@ class KernelHost(Host):
         except ConnectionResetError:
             sock.close()
             return None
+        self._set_timeout(sock, timeout_s)
         return sock
+
+    @staticmethod
+    def _set_timeout(sock, timeout_s):
+        """By the kernel: Python would make the socket non-blocking, and a
+        message sent so is cut off where the room of the moment ends."""
+        sock.settimeout(None)
+        value = struct.pack('ll', int(timeout_s), 0)
+        for name in socket.SO_RCVTIMEO, socket.SO_SNDTIMEO:
+            sock.setsockopt(socket.SOL_SOCKET, name, value)
 
     def bind(self, port, kind=STREAM):
         sock = self._new_socket(socket.AF_VSOCK, kind)

@@ -3,6 +3,7 @@
 # What Linux's own test of AF_VSOCK, tools/testing/vsock/vsock_test, checks of
 # sockets that keep the bounds of messages.
 
+import errno
 import socket
 import struct
 import threading
@@ -190,7 +191,7 @@ def _(lab):
         try:
             host.send(pattern.data(1, BUFFER // 2 + 1))
         except OSError as error:
-            check(error.strerror == 'Message too long', str(error))
+            check(error.errno in (errno.EMSGSIZE, errno.ENOMEM), str(error))
             host.send(pattern.data(1, SMALL))
             equal(guest.recv(BUFFER), SMALL)
         else:

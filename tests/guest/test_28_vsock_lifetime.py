@@ -107,7 +107,7 @@ def _(lab):
                                timeout_s=60)
         suite.comment(f'{fields["count"]} connects, {fields["connected"]} '
                       f'of them came through; then CID {other}')
-        check(int(fields['count']) > 20, 'few connects')
+        check(int(fields['count']) > 5, 'few connects')
     vm.agent.call('ping')
     listener.close()
     expect_service(lab, vm)
