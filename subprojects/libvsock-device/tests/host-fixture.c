@@ -20,7 +20,8 @@ HostFixture *host_fixture_new(void)
     h->shared = temp_dir_file(h->dir, "2.vsock");
     h->now_ms = 1000;
     h->unique = unique_seed();
-    h->host = vsk_host_new(h->path, true, h->shared, HOST_LINE_TIMEOUT_MS, &err);
+    h->host = vsk_host_new(h->path, true, h->shared, HOST_LINE_TIMEOUT_MS,
+                           &err);
     g_assert_no_error(err);
     return h;
 }

@@ -10,6 +10,7 @@
  * that can be delivered is, and when the host programs leave nothing is left.
  */
 
+#include "content.h"
 #include "limits.h"
 #include "models.h"
 #include "pkt.h"
@@ -29,6 +30,7 @@ typedef struct World {
     GRand *rand;
     Vm *vm;
     Guest *guest;
+    bool mixed; /* flows of both types */
     int listeners[N_LISTENERS];
     GPtrArray *ends; /* of HostEnd */
     bool paused;
@@ -39,19 +41,34 @@ static uint32_t up_to(World *w, uint32_t max)
     return (uint32_t)g_rand_int_range(w->rand, 0, (gint32)max + 1);
 }
 
-static World *world_new(uint32_t seed)
+/* Any type that the guest may use. */
+static VskType some_type(World *w)
+{
+    return w->mixed && up_to(w, 1) ? VSK_TYPE_SEQPACKET : VSK_TYPE_STREAM;
+}
+
+/* That of the host program that listens on port 80 + @i. */
+static VskType type_of_listener(const World *w, uint32_t i)
+{
+    return w->mixed && i ? VSK_TYPE_SEQPACKET : VSK_TYPE_STREAM;
+}
+
+static World *world_new(uint32_t seed, bool mixed)
 {
     World *w = g_new0(World, 1);
 
     w->rand = g_rand_new_with_seed(seed);
+    w->mixed = mixed;
     w->vm = vm_new_bare(&(VskDevConfig) {
+        .seqpacket = mixed,
         .max_conns = MAX_CONNS,
         .buf_alloc = BUF_ALLOC,
-        .max_staged = MAX_CONNS * BUF_ALLOC,
+        .max_staged = MAX_CONNS * BUF_ALLOC * (mixed ? 2 : 1),
     });
-    w->vm->buf_alloc = 3000;
+    w->vm->buf_alloc = CONTENT_MAX_MESSAGE;
     w->guest = guest_new(w->vm, w->rand);
     for (uint32_t i = 0; i < N_LISTENERS; i++) {
+        w->vm->type = type_of_listener(w, i);
         w->listeners[i] = vm_listen(w->vm, 80 + i, 2);
     }
     w->ends = g_ptr_array_new();
@@ -108,7 +125,8 @@ static GuestFlow *some_flow(World *w)
     GPtrArray *flows = w->guest->flows;
 
     if (!up_to(w, 3) || !flows->len) {
-        return guest_flow(w->guest, 1000 + up_to(w, N_GUEST_PORTS - 1),
+        return guest_flow(w->guest, some_type(w),
+                          1000 + up_to(w, N_GUEST_PORTS - 1),
                           80 + up_to(w, N_LISTENERS)); /* one has none */
     }
     return g_ptr_array_index(flows, up_to(w, flows->len - 1));
@@ -174,9 +192,10 @@ static void hostile_step(World *w)
     size_t room = sizes[0] + sizes[1];
     g_autofree char *junk = g_malloc0(VSK_HDR_SIZE + 120);
 
+    hdr.type = flow->type;
     if (flow->phase != GUEST_CLOSED) {
         /* What it would do to an open flow is for steps that know. */
-        hdr.type = (uint16_t)(2 + up_to(w, 3));
+        hdr.type = (uint16_t)(2 + w->mixed + up_to(w, 3));
     }
     hdr.src_cid = cids[up_to(w, G_N_ELEMENTS(cids) - 1)];
     hdr.dst_cid = up_to(w, 3) ? VSK_CID_HOST : up_to(w, 5);
@@ -184,7 +203,7 @@ static void hostile_step(World *w)
     hdr.flags = up_to(w, 100);
     hdr.buf_alloc = up_to(w, 1) ? UINT32_MAX : up_to(w, 100);
     hdr.fwd_cnt = (uint32_t)g_rand_int(w->rand);
-    if (hdr.op == VSK_OP_REQUEST && hdr.type == VSK_TYPE_STREAM) {
+    if (hdr.op == VSK_OP_REQUEST && hdr.type == flow->type) {
         hdr.op = VSK_OP_RST;
     }
     vm_put_pieces(w->vm, &hdr, junk,
@@ -201,7 +220,8 @@ static void accept_all(World *w)
     for (uint32_t i = 0; i < N_LISTENERS; i++) {
         HostEnd *end;
 
-        while ((end = host_end_accept(w->listeners[i], 80 + i))) {
+        while ((end = host_end_accept(w->listeners[i], type_of_listener(w, i),
+                                      80 + i))) {
             g_ptr_array_add(w->ends, end);
         }
     }
@@ -222,7 +242,8 @@ static void host_step(World *w)
         accept_all(w);
     }
     if (what < 20 && w->ends->len < MAX_ENDS) {
-        g_ptr_array_add(w->ends, host_end_connect(w->vm, 1000 + up_to(w, 2)));
+        g_ptr_array_add(w->ends, host_end_connect(w->vm, some_type(w),
+                                                  1000 + up_to(w, 2)));
         return;
     }
     if (what == 20) {
@@ -288,7 +309,7 @@ static void reset_driver(World *w)
     fake_rings_clear(w->vm->rings);
     guest_forget(w->guest);
     vm_settle(w->vm);
-    vsk_dev_set_driver_ok(w->vm->dev, true, 0, w->vm->now_ms);
+    vsk_dev_set_driver_ok(w->vm->dev, true, w->vm->features, w->vm->now_ms);
 }
 
 /*
@@ -373,7 +394,7 @@ static void calm_down(World *w)
 static bool work(World *w)
 {
     VskStats before = vm_stats(w->vm);
-    uint32_t read = 0;
+    bool read = false;
     VskStats after;
 
     accept_all(w);
@@ -391,7 +412,7 @@ static bool work(World *w)
     }
     vm_kick(w->vm, VSK_QUEUE_TX);
     for (guint i = 0; i < w->ends->len; i++) {
-        read += host_end_read(g_ptr_array_index(w->ends, i), 65536);
+        read |= host_end_read(g_ptr_array_index(w->ends, i), 65536);
     }
     vm_settle(w->vm);
     pull(w);
@@ -412,16 +433,19 @@ static void check_delivered(World *w)
     }
     for (guint i = 0; i < w->ends->len; i++) {
         const HostEnd *end = g_ptr_array_index(w->ends, i);
-        const GuestFlow *flow = guest_flow(w->guest, end->guest_port,
-                                           end->host_port);
+        const GuestFlow *flow = guest_flow(w->guest, end->type,
+                                           end->guest_port, end->host_port);
 
         if (!end->host_port || end->eof || end->shut_rd ||
             flow->phase != GUEST_OPEN || flow->broken) {
             continue;
         }
-        g_assert_cmpuint(end->received, ==, flow->sent);
+        g_assert_cmpuint(end->received, ==, flow->sent - flow->out.at);
+        g_assert_cmpuint(end->in.n, ==, flow->out.n);
         if (!(flow->shut & VSK_SHUTDOWN_RECEIVE)) {
             g_assert_cmpuint(flow->received, ==, end->sent);
+            g_assert_cmpuint(flow->in.n, ==,
+                             end->type == VSK_TYPE_SEQPACKET ? end->out.n : 0);
             g_assert_cmpint(end->shut_wr, ==,
                             (flow->heard_shut & VSK_SHUTDOWN_SEND) != 0);
         }
@@ -450,9 +474,9 @@ static void check_nothing_is_left(World *w, unsigned int fds)
     g_assert_cmpuint(open_fds(), ==, fds);
 }
 
-static void run(uint32_t seed, int steps)
+static void run(uint32_t seed, bool mixed, int steps)
 {
-    World *w = world_new(seed);
+    World *w = world_new(seed, mixed);
     unsigned int fds = open_fds();
 
     for (int i = 0; i < steps; i++) {
@@ -469,13 +493,16 @@ static void run(uint32_t seed, int steps)
     world_free(w);
 }
 
+#define N_SEEDS 60
+
+/* Those from N_SEEDS on are of flows of both types. */
 static void test_seeds(gconstpointer data)
 {
     uint32_t first = GPOINTER_TO_UINT(data);
 
     for (uint32_t seed = first; seed < first + 10; seed++) {
         g_test_message("seed %u", seed);
-        run(seed, 2000);
+        run(seed, seed >= N_SEEDS, 2000);
     }
 }
 
@@ -484,12 +511,15 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     if (argc > 1) {
-        run((uint32_t)g_ascii_strtoull(argv[1], NULL, 10), 2000);
+        uint32_t seed = (uint32_t)g_ascii_strtoull(argv[1], NULL, 10);
+
+        run(seed, seed >= N_SEEDS, 2000);
         return 0;
     }
-    for (uint32_t first = 0; first < 60; first += 10) {
-        g_autofree char *path = g_strdup_printf("/dev/random/seeds-%u-to-%u",
-                                                first, first + 9);
+    for (uint32_t first = 0; first < 2 * N_SEEDS; first += 10) {
+        g_autofree char *path = g_strdup_printf(
+            "/dev/random/%s/seeds-%u-to-%u",
+            first < N_SEEDS ? "stream" : "mixed", first, first + 9);
 
         g_test_add_data_func(path, GUINT_TO_POINTER(first), test_seeds);
     }

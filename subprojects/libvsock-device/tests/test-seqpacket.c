@@ -118,7 +118,8 @@ static void test_message_of_the_whole_window(void)
     VskMessage msg;
 
     unix_write(pair.host, text);
-    g_assert_cmpint(pair_reads(&pair, buf, PAIR_WINDOW - 1, &msg), ==, PAIR_WINDOW - 1);
+    g_assert_cmpint(pair_reads(&pair, buf, PAIR_WINDOW - 1, &msg), ==,
+                    PAIR_WINDOW - 1);
     g_assert_cmpuint(msg.left, ==, 1);
     assert_part(&pair, PAIR_WINDOW, "w", 0);
     pair_free(&pair);

@@ -68,12 +68,12 @@ static void transfer(unsigned int n, uint32_t total, uint32_t seed,
 
     guest_give(guest, 100, 4096);
     for (unsigned int i = 0; i < n; i++) {
-        ts[i].flow = guest_flow(guest, 1000 + i, HOST_PORT);
+        ts[i].flow = guest_flow(guest, VSK_TYPE_STREAM, 1000 + i, HOST_PORT);
         guest_request(guest, ts[i].flow);
     }
     vm_kick(vm, VSK_QUEUE_TX);
     for (unsigned int i = 0; i < n; i++) {
-        ts[i].end = host_end_accept(listener, HOST_PORT);
+        ts[i].end = host_end_accept(listener, VSK_TYPE_STREAM, HOST_PORT);
         g_assert_nonnull(ts[i].end);
     }
     guest_pull(guest);

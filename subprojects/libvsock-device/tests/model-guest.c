@@ -1,50 +1,16 @@
 /*
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Models of a guest and of its host's programs.
+ * The model of a guest.
  */
 
 #include "models.h"
+#include "content.h"
 #include "pkt.h"
-#include "unix-socket.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-enum {
-    FROM_GUEST = 1,
-    FROM_HOST = 2,
-};
-
-/* Byte @pos of what one side of a flow of @guest_port sends. */
-static uint8_t byte_at(uint32_t guest_port, int side, uint32_t pos)
+static uint32_t id_of(const GuestFlow *flow)
 {
-    uint64_t x = ((uint64_t)guest_port << 34 | (uint64_t)side << 32 | pos) *
-                 0x9e3779b97f4a7c15ull;
-
-    return (uint8_t)(x >> 56);
-}
-
-static uint8_t *make_bytes(uint32_t guest_port, int side, uint32_t pos,
-                           uint32_t len)
-{
-    uint8_t *bytes = g_malloc(MAX(len, 1));
-
-    for (uint32_t i = 0; i < len; i++) {
-        bytes[i] = byte_at(guest_port, side, pos + i);
-    }
-    return bytes;
-}
-
-static void check_bytes(uint32_t guest_port, int side, uint32_t pos,
-                        const uint8_t *bytes, uint32_t len)
-{
-    for (uint32_t i = 0; i < len; i++) {
-        g_assert_cmphex(bytes[i], ==, byte_at(guest_port, side, pos + i));
-    }
+    return content_id(flow->type, flow->guest_port);
 }
 
 static uint32_t random_up_to(GRand *rand, uint32_t max)
@@ -72,17 +38,20 @@ void guest_free(Guest *guest)
     }
 }
 
-GuestFlow *guest_flow(Guest *guest, uint32_t guest_port, uint32_t host_port)
+GuestFlow *guest_flow(Guest *guest, VskType type, uint32_t guest_port,
+                      uint32_t host_port)
 {
     GuestFlow *flow;
 
     for (guint i = 0; i < guest->flows->len; i++) {
         flow = g_ptr_array_index(guest->flows, i);
-        if (flow->guest_port == guest_port && flow->host_port == host_port) {
+        if (flow->type == type && flow->guest_port == guest_port &&
+            flow->host_port == host_port) {
             return flow;
         }
     }
     flow = g_new0(GuestFlow, 1);
+    flow->type = type;
     flow->guest_port = guest_port;
     flow->host_port = host_port;
     g_ptr_array_add(guest->flows, flow);
@@ -92,6 +61,7 @@ GuestFlow *guest_flow(Guest *guest, uint32_t guest_port, uint32_t host_port)
 static void set_phase(GuestFlow *flow, GuestPhase phase)
 {
     *flow = (GuestFlow) {
+        .type = flow->type,
         .guest_port = flow->guest_port,
         .host_port = flow->host_port,
         .phase = phase,
@@ -102,6 +72,7 @@ static VskHdr hdr_of(const Guest *guest, const GuestFlow *flow, VskOp op)
 {
     VskHdr hdr = vm_hdr(guest->vm, op, flow->guest_port, flow->host_port);
 
+    hdr.type = flow->type;
     hdr.fwd_cnt = flow->taken;
     return hdr;
 }
@@ -133,17 +104,19 @@ void guest_shutdown(Guest *guest, GuestFlow *flow, uint32_t flags)
 }
 
 /* RW of @len bytes in random pieces. */
-static void put_rw(Guest *guest, GuestFlow *flow, uint32_t len)
+static void put_rw(Guest *guest, GuestFlow *flow, uint32_t len,
+                   uint32_t flags)
 {
     VskHdr hdr = hdr_of(guest, flow, VSK_OP_RW);
-    g_autofree uint8_t *bytes = make_bytes(flow->guest_port, FROM_GUEST,
-                                           flow->sent, len);
+    g_autofree uint8_t *bytes = content_make(id_of(flow), FROM_GUEST,
+                                             flow->sent, len);
     size_t cut = random_up_to(guest->rand, VSK_HDR_SIZE + len);
     size_t rest = VSK_HDR_SIZE + len - cut;
     size_t third = random_up_to(guest->rand, (uint32_t)rest);
     size_t sizes[] = { cut, third, rest - third };
 
     hdr.len = len;
+    hdr.flags = flags;
     flow->sent += len;
     vm_put_pieces(guest->vm, &hdr, bytes, len, sizes, 3);
 }
@@ -156,21 +129,42 @@ static uint32_t room_of(const GuestFlow *flow)
     return flow->heard_buf_alloc - in_flight;
 }
 
-uint32_t guest_send(Guest *guest, GuestFlow *flow, uint32_t max)
+/* Part of a message; its end is at times a packet of its own. */
+static void send_part(Guest *guest, GuestFlow *flow, uint32_t max)
+{
+    uint32_t left = content_message_len(id_of(flow), FROM_GUEST,
+                                        flow->out.n) - flow->out.at;
+    uint32_t len = MIN(max, left);
+    bool ends;
+
+    if (left && !len) {
+        return;
+    }
+    len = len ? 1 + random_up_to(guest->rand, len - 1) : 0;
+    ends = len == left && (!len || random_up_to(guest->rand, 3));
+    put_rw(guest, flow, len, ends ? VSK_SEQ_EOM | VSK_SEQ_EOR : 0);
+    if (ends) {
+        flow->out = (Messages) { .n = flow->out.n + 1 };
+    } else {
+        flow->out.at += len;
+    }
+}
+
+void guest_send(Guest *guest, GuestFlow *flow, uint32_t max)
 {
     uint32_t len;
 
     g_assert_cmpint(flow->phase, ==, GUEST_OPEN);
     if (flow->broken || ((flow->shut | flow->heard_shut << 1) &
                          VSK_SHUTDOWN_SEND)) {
-        return 0;
+        return;
     }
     len = MIN(MIN(max, room_of(flow)), 65536);
-    if (len) {
-        len = 1 + random_up_to(guest->rand, len - 1);
-        put_rw(guest, flow, len);
+    if (flow->type == VSK_TYPE_SEQPACKET) {
+        send_part(guest, flow, len);
+    } else if (len) {
+        put_rw(guest, flow, 1 + random_up_to(guest->rand, len - 1), 0);
     }
-    return len;
 }
 
 void guest_overrun(Guest *guest, GuestFlow *flow)
@@ -179,7 +173,7 @@ void guest_overrun(Guest *guest, GuestFlow *flow)
 
     if (len <= 65536) {
         flow->broken = true;
-        put_rw(guest, flow, len);
+        put_rw(guest, flow, len, 0);
     }
 }
 
@@ -216,14 +210,29 @@ void guest_forget(Guest *guest)
 
 /* --- Packets that come to it --------------------------------------------- */
 
+/* The end of a message is where it should be. */
+static void check_end(GuestFlow *flow, uint32_t len, uint32_t flags)
+{
+    bool ends = flow->in.at + len ==
+                content_message_len(id_of(flow), FROM_HOST, flow->in.n);
+
+    g_assert_cmpuint(flags, ==, ends ? VSK_SEQ_EOM : 0);
+    flow->in.at = ends ? 0 : flow->in.at + len;
+    flow->in.n += ends;
+}
+
 static void take_rw(Guest *guest, GuestFlow *flow)
 {
     const GByteArray *payload = guest->vm->payload;
 
     g_assert_false(flow->heard_shut & VSK_SHUTDOWN_SEND);
-    g_assert_cmpuint(payload->len, >, 0);
-    check_bytes(flow->guest_port, FROM_HOST, flow->received, payload->data,
-                payload->len);
+    if (flow->type == VSK_TYPE_SEQPACKET) {
+        check_end(flow, payload->len, guest->vm->hdr.flags);
+    } else {
+        g_assert_cmpuint(payload->len, >, 0);
+    }
+    content_check(id_of(flow), FROM_HOST, flow->received, payload->data,
+                  payload->len);
     flow->received += payload->len;
     /* B1 */
     g_assert_cmpuint(flow->received - flow->taken, <=, guest->vm->buf_alloc);
@@ -266,14 +275,17 @@ static void take_open(Guest *guest, GuestFlow *flow)
 static void take_packet(Guest *guest)
 {
     const VskHdr *hdr = &guest->vm->hdr;
-    GuestFlow *flow = guest_flow(guest, hdr->dst_port, hdr->src_port);
+    GuestFlow *flow;
 
-    if (hdr->type != VSK_TYPE_STREAM) {
+    if (hdr->type != VSK_TYPE_STREAM &&
+        !(hdr->type == VSK_TYPE_SEQPACKET && guest->vm->features)) {
         g_assert_cmpint(hdr->op, ==, VSK_OP_RST);
         return; /* the answer to a packet of no type we know */
     }
+    flow = guest_flow(guest, hdr->type, hdr->dst_port, hdr->src_port);
     g_assert_true(hdr->op == VSK_OP_RW || hdr->len == 0);
-    g_assert_true(hdr->op == VSK_OP_SHUTDOWN || hdr->flags == 0);
+    g_assert_true(hdr->op == VSK_OP_SHUTDOWN || hdr->flags == 0 ||
+                  (hdr->op == VSK_OP_RW && hdr->type == VSK_TYPE_SEQPACKET));
     if (hdr->op == VSK_OP_RST) {
         guest->resets++;
         set_phase(flow, GUEST_CLOSED);
@@ -305,107 +317,4 @@ void guest_pull(Guest *guest)
         take_packet(guest);
     }
     vm_take_tx(guest->vm);
-}
-
-/* --- Host programs ------------------------------------------------------- */
-
-HostEnd *host_end_connect(Vm *vm, uint32_t guest_port)
-{
-    HostEnd *end;
-    g_autofree char *line = g_strdup_printf("CONNECT %u\n", guest_port);
-    int fd = unix_try_connect(vm->path);
-
-    g_assert_cmpint(fd, >=, 0);
-    end = g_new0(HostEnd, 1);
-    end->fd = fd;
-    end->guest_port = guest_port;
-    unix_write(fd, line);
-    return end;
-}
-
-HostEnd *host_end_accept(int listener, uint32_t host_port)
-{
-    HostEnd *end;
-    uint64_t cid;
-
-    if (!unix_has_client(listener)) {
-        return NULL;
-    }
-    end = g_new0(HostEnd, 1);
-    end->fd = unix_accept(listener);
-    end->host_port = host_port;
-    unix_get_source(end->fd, &cid, &end->guest_port);
-    g_assert_cmpuint(cid, ==, VM_CID);
-    return end;
-}
-
-void host_end_close(HostEnd *end)
-{
-    close(end->fd);
-    g_free(end);
-}
-
-/* True if there is nothing to read, for now or for ever. */
-static bool no_bytes(HostEnd *end, ssize_t n)
-{
-    end->eof |= n == 0 || n == -ECONNRESET;
-    g_assert_true(n >= 0 || n == -EAGAIN || n == -ECONNRESET);
-    return n <= 0;
-}
-
-/* The OK line of a client; true once it is there. */
-static bool read_ok_line(HostEnd *end)
-{
-    while (!end->host_port) {
-        char *at = end->line + end->line_len;
-
-        g_assert_cmpuint(end->line_len, <, 9);
-        if (no_bytes(end, unix_read(end->fd, at, 1))) {
-            g_assert_true(!end->eof || end->line_len == 0);
-            return false;
-        }
-        end->line_len++;
-        if (*at == '\n') {
-            g_assert_cmpint(sscanf(end->line, "OK %u\n", &end->host_port),
-                            ==, 1);
-        }
-    }
-    return true;
-}
-
-uint32_t host_end_read(HostEnd *end, uint32_t max)
-{
-    uint8_t bytes[65536];
-    ssize_t n;
-
-    if (end->eof || end->shut_rd || !max || !read_ok_line(end)) {
-        return 0;
-    }
-    n = unix_read(end->fd, bytes, MIN(max, sizeof(bytes)));
-    if (no_bytes(end, n)) {
-        return 0;
-    }
-    check_bytes(end->guest_port, FROM_GUEST, end->received, bytes,
-                (uint32_t)n);
-    end->received += (uint32_t)n;
-    return (uint32_t)n;
-}
-
-uint32_t host_end_write(HostEnd *end, uint32_t max)
-{
-    g_autofree uint8_t *bytes = NULL;
-    ssize_t n;
-
-    if (end->shut_wr || !max) {
-        return 0;
-    }
-    bytes = make_bytes(end->guest_port, FROM_HOST, end->sent, max);
-    n = send(end->fd, bytes, max, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n < 0) {
-        g_assert_true(errno == EAGAIN || errno == EPIPE ||
-                      errno == ECONNRESET);
-        return 0;
-    }
-    end->sent += (uint32_t)n;
-    return (uint32_t)n;
 }
