@@ -5,10 +5,12 @@
 # through class Vm hold for both.
 
 import contextlib
+import ctypes
 import os
 import socket
 import struct
 
+_libc = ctypes.CDLL(None, use_errno=True)
 HOST_CID = 2
 TIMEOUT_S = 20
 STREAM = socket.SOCK_STREAM
@@ -113,7 +115,10 @@ class KernelHost(Host):
         sock.settimeout(None)
         value = struct.pack('ll', int(timeout_s), 0)
         for name in socket.SO_RCVTIMEO, socket.SO_SNDTIMEO:
-            sock.setsockopt(socket.SOL_SOCKET, name, value)
+            # Python's own gives every option of AF_VSOCK eight bytes.
+            if _libc.setsockopt(sock.fileno(), socket.SOL_SOCKET, name, value,
+                                len(value)) < 0:
+                raise OSError(ctypes.get_errno(), 'SO_RCVTIMEO')
 
     def bind(self, port, kind=STREAM):
         sock = self._new_socket(socket.AF_VSOCK, kind)
