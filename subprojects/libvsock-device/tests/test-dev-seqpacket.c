@@ -87,6 +87,34 @@ static void test_batch_keeps_messages_apart(void)
     close(fd);
 }
 
+/* The ports are the same, the flows are not. */
+static void test_batch_keeps_types_apart(void)
+{
+    int fd, stream, listener;
+    g_autoptr(Vm) vm = open_flow(&fd);
+    char path[VSK_SUN_PATH_SIZE];
+
+    g_assert_cmpint(vsk_path_for_port(vm->path, HOST_PORT, path), ==, 0);
+    g_assert_cmpint(unlink(path), ==, 0);
+    vm->type = VSK_TYPE_STREAM;
+    listener = vm_listen(vm, HOST_PORT, 1);
+    stream = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+    put(vm, "a", VSK_SEQ_EOM); /* means nothing in a stream */
+    put(vm, "b", 0);
+    vm->type = VSK_TYPE_SEQPACKET;
+    put(vm, "1", 0);
+    vm->type = VSK_TYPE_STREAM;
+    put(vm, "c", 0);
+    vm->type = VSK_TYPE_SEQPACKET;
+    put(vm, "2", VSK_SEQ_EOM);
+    vm_kick(vm, VSK_QUEUE_TX);
+    unix_expect_message(fd, "12");
+    unix_expect(stream, "abc");
+    close(listener);
+    close(stream);
+    close(fd);
+}
+
 static void test_empty_messages_arrive(void)
 {
     int fd;
@@ -333,6 +361,8 @@ int main(int argc, char **argv)
                     test_message_of_many_packets);
     g_test_add_func("/dev/seqpacket/batch-keeps-messages-apart",
                     test_batch_keeps_messages_apart);
+    g_test_add_func("/dev/seqpacket/batch-keeps-types-apart",
+                    test_batch_keeps_types_apart);
     g_test_add_func("/dev/seqpacket/empty-messages-arrive",
                     test_empty_messages_arrive);
     g_test_add_func("/dev/seqpacket/slow-reader-gets-all-in-order",

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -122,6 +123,25 @@ static void test_message_of_the_whole_window(void)
                     PAIR_WINDOW - 1);
     g_assert_cmpuint(msg.left, ==, 1);
     assert_part(&pair, PAIR_WINDOW, "w", 0);
+    pair_free(&pair);
+}
+
+/* Guest memory that is not there: an error, and the socket is as it was. */
+static void test_area_that_cannot_be_written(void)
+{
+    Pair pair = pair_new();
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    char *page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                      0);
+    VskMessage msg;
+
+    g_assert_true(page != MAP_FAILED);
+    unix_write(pair.host, "0123456789");
+    g_assert_cmpint(pair_reads(&pair, page, 4, &msg), ==, -EFAULT);
+    g_assert_false(msg.any);
+    assert_peeks(&pair, 10);
+    assert_message(&pair, "0123456789");
+    munmap(page, size);
     pair_free(&pair);
 }
 
@@ -284,6 +304,8 @@ int main(int argc, char **argv)
     TEST("read/peek-takes-nothing", test_peek_takes_nothing);
     TEST("read/message-of-the-whole-window",
          test_message_of_the_whole_window);
+    TEST("read/area-that-cannot-be-written",
+         test_area_that_cannot_be_written);
     TEST("end/empty-messages-are-messages", test_empty_messages_are_messages);
     TEST("end/empty-messages-that-were-peeked-at",
          test_empty_messages_that_were_peeked_at);
