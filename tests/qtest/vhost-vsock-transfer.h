@@ -42,13 +42,13 @@ uint32_t vvt_transfer_send(VvtTransfer *transfer, const VvtSock *sock);
 /*
  * Send by a thread that blocks, for AF_VSOCK: what a call that does not block
  * returns of a seqpacket socket does not tell how much of the message is on
- * its way.  vvt_transfer_send() then says how the thread does.  While it
- * runs, neither @transfer nor the descriptor may go.
+ * its way.  vvt_transfer_send() then says how the thread does.  While it runs,
+ * neither @transfer nor the descriptor may go.
  */
 void vvt_transfer_start(VvtTransfer *transfer, const VvtSock *sock);
 bool vvt_transfer_is_running(const VvtTransfer *transfer);
 
-/* As vvt_transfer_send(); what came and was not expected is appended to @ret_wrong. */
+/* As vvt_transfer_send(); @ret_wrong gets what came and was not expected. */
 uint32_t vvt_transfer_recv(VvtTransfer *transfer, const VvtSock *sock,
                            GString *ret_wrong);
 
