@@ -126,6 +126,44 @@ static void test_empty_messages_are_bounded(void)
     vsk_stage_clear(&stage);
 }
 
+/* A message whose end came alone is no empty one. */
+static void test_end_alone_is_no_empty_message(void)
+{
+    g_autoptr(ScriptedStream) s = scripted_stream_new_seqpacket();
+    VskStage stage;
+
+    vsk_stage_init(&stage, VSK_TYPE_SEQPACKET, WINDOW);
+    for (unsigned int i = 0; i <= VSK_MAX_EMPTY_MESSAGES; i++) {
+        g_assert_true(push(&stage, "x", false));
+        g_assert_true(push(&stage, "", true));
+        g_assert_cmpint(flush(&stage, s), ==, 1);
+    }
+    g_assert_cmpuint(stage.n_empty, ==, 0);
+    vsk_stage_clear(&stage);
+}
+
+static void test_clear_forgets_all(void)
+{
+    g_autoptr(ScriptedStream) s = scripted_stream_new_seqpacket();
+    VskStage stage;
+
+    vsk_stage_init(&stage, VSK_TYPE_SEQPACKET, WINDOW);
+    for (unsigned int round = 0; round < 2; round++) {
+        for (unsigned int i = 0; i < VSK_MAX_EMPTY_MESSAGES; i++) {
+            g_assert_true(push(&stage, "", true));
+        }
+        g_assert_true(push(&stage, "half", false));
+        vsk_stage_clear(&stage);
+        g_assert_false(vsk_stage_waits(&stage));
+        g_assert_cmpuint(vsk_stage_used(&stage), ==, 0);
+        g_assert_null(stage.bytes.data);
+        g_assert_null(stage.ends.data);
+    }
+    g_assert_true(push(&stage, "new", true));
+    g_assert_cmpint(flush(&stage, s), ==, 3);
+    scripted_stream_expect_message(s, "new");
+}
+
 static void test_full_socket_keeps_the_rest(void)
 {
     g_autoptr(ScriptedStream) s = scripted_stream_new_seqpacket();
@@ -186,6 +224,9 @@ int main(int argc, char **argv)
                     test_window_of_smallest_messages_fits);
     g_test_add_func("/stage/empty-messages-are-bounded",
                     test_empty_messages_are_bounded);
+    g_test_add_func("/stage/end-alone-is-no-empty-message",
+                    test_end_alone_is_no_empty_message);
+    g_test_add_func("/stage/clear-forgets-all", test_clear_forgets_all);
     g_test_add_func("/stage/full-socket-keeps-the-rest",
                     test_full_socket_keeps_the_rest);
     g_test_add_func("/stage/one-call-has-a-budget",
