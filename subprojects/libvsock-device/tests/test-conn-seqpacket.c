@@ -49,6 +49,7 @@ static void test_full_socket_gets_whole_messages(void)
     guest_sends_message(f, "");
     guest_sends_part(f, "ef", 0);
     expect_taken(f, 0);
+    g_assert_cmpuint(f->s->calls[SCRIPTED_WRITEV], ==, 1); /* it said no */
     host_has_room(f, 1);
     host_got_message(f, "ab");
     host_got_no_message(f);
@@ -343,6 +344,21 @@ static void test_host_closes_with_messages_that_wait(void)
     expect_dead(f);
 }
 
+/* The same, where a read finds it first. */
+static void test_read_finds_a_close_with_messages_that_wait(void)
+{
+    g_autoptr(Flow) f = flow_seqpacket_from_guest();
+
+    host_has_room(f, 0);
+    guest_sends_message(f, "");
+    host_writes_message(f, "x");
+    expect_message(f, "x");
+    f->s->ended = true; /* no event yet */
+    f->s->deaf = true;
+    expect(f, VSK_OP_RST);
+    expect_dead(f);
+}
+
 /* A write that fails behind others that did not: those are not lost. */
 static void test_flush_that_fails_in_the_middle(void)
 {
@@ -401,6 +417,8 @@ int main(int argc, char **argv)
          test_message_for_a_host_that_closed);
     TEST("host-closes-with-messages-that-wait",
          test_host_closes_with_messages_that_wait);
+    TEST("read-finds-a-close-with-messages-that-wait",
+         test_read_finds_a_close_with_messages_that_wait);
     TEST("flush-that-fails-in-the-middle",
          test_flush_that_fails_in_the_middle);
     return g_test_run();
