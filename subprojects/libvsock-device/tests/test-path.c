@@ -139,6 +139,22 @@ static void test_longer_port_path_is_refused(void)
     g_assert_cmpint(vsk_path_for_port(base, 5, path), ==, 0);
 }
 
+static void test_seqpacket_path(void)
+{
+    g_autofree char *base = g_strnfill(97, 'b');
+    g_autofree char *longest = g_strdup_printf("%s_seqpacket", base);
+    g_autofree char *longer = g_strnfill(98, 'b');
+    char path[VSK_SUN_PATH_SIZE];
+
+    g_assert_cmpint(vsk_path_for_seqpacket("/x/3.vsock", path), ==, 0);
+    g_assert_cmpstr(path, ==, "/x/3.vsock_seqpacket");
+    g_assert_cmpint(vsk_path_for_seqpacket(base, path), ==, 0);
+    g_assert_cmpstr(path, ==, longest);
+    g_assert_cmpuint(strlen(path), ==, VSK_SUN_PATH_SIZE - 1);
+    g_assert_cmpint(vsk_path_for_seqpacket(longer, path), ==, -ENAMETOOLONG);
+    g_assert_cmpstr(path, ==, longest); /* untouched */
+}
+
 /* --- The directory ------------------------------------------------------- */
 
 static void test_dir_is_made_with_parents(void)
@@ -342,6 +358,7 @@ int main(int argc, char **argv)
     g_test_add_func("/path/port/longest-fits", test_longest_port_path_fits);
     g_test_add_func("/path/port/longer-is-refused",
                     test_longer_port_path_is_refused);
+    g_test_add_func("/path/seqpacket/fits-or-is-refused", test_seqpacket_path);
     g_test_add_func("/path/dir/is-made-with-parents",
                     test_dir_is_made_with_parents);
     g_test_add_func("/path/dir/that-is-there-is-fine",
