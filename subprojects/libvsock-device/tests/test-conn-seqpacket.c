@@ -258,6 +258,19 @@ static void test_rst_drains_whole_messages(void)
     expect_dead(f);
 }
 
+static void test_rst_drains_empty_messages(void)
+{
+    g_autoptr(Flow) f = flow_seqpacket_from_guest();
+
+    host_has_room(f, 0);
+    guest_sends_message(f, "");
+    guest_says(f, VSK_OP_RST);
+    g_assert_false(host_sees_eof(f));
+    host_has_room(f, 1);
+    host_got_message(f, "");
+    expect_dead(f);
+}
+
 static void test_driver_goes_in_the_middle_of_a_message(void)
 {
     g_autoptr(Flow) f = flow_seqpacket_from_guest();
@@ -407,6 +420,7 @@ int main(int argc, char **argv)
     TEST("rst-in-the-middle-of-a-message",
          test_rst_in_the_middle_of_a_message);
     TEST("rst-drains-whole-messages", test_rst_drains_whole_messages);
+    TEST("rst-drains-empty-messages", test_rst_drains_empty_messages);
     TEST("driver-goes-in-the-middle-of-a-message",
          test_driver_goes_in_the_middle_of_a_message);
     TEST("host-goes-deaf-in-the-middle-of-a-message",

@@ -303,7 +303,7 @@ static void test_close_with_unread_messages_delivers_its_own(void)
     vm_expect_nothing(vm);
 }
 
-/* --- Negotiation (F2) ------------------------------------------------------ */
+/* --- Negotiation (F2) ----------------------------------------------------- */
 
 static void test_client_of_a_line(void)
 {
@@ -338,6 +338,27 @@ static void test_not_negotiated_is_refused(void)
     g_assert_cmpuint(vm_refused(vm, VSK_REFUSED_TYPE), ==, 1);
     close(client);
     close(fd);
+}
+
+/* A driver that takes what was not offered has not negotiated it. */
+static void test_not_offered_is_refused(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    g_autofree char *list = NULL;
+
+    vm_stop_driver(vm);
+    vm->features = UINT64_MAX;
+    vm_start_driver(vm);
+    vm_give(vm, VSK_QUEUE_RX, 8, 4096);
+    vm->type = VSK_TYPE_SEQPACKET;
+    vm_say(vm, VSK_OP_REQUEST, GUEST_PORT, HOST_PORT);
+    vm_expect(vm, VSK_OP_RST, GUEST_PORT, HOST_PORT);
+    g_assert_cmpuint(vm_refused(vm, VSK_REFUSED_TYPE), ==, 1);
+    vm_say(vm, VSK_OP_RST, GUEST_PORT, HOST_PORT); /* is never answered */
+    vm_expect_nothing(vm);
+    g_assert_cmpuint(vm_refused(vm, VSK_REFUSED_TYPE), ==, 1);
+    list = temp_dir_list(vm->dir);
+    g_assert_cmpstr(list, ==, "3.vsock 3.vsock.lock");
 }
 
 static void test_listener_of_the_other_type_is_none(void)
@@ -386,6 +407,8 @@ int main(int argc, char **argv)
     g_test_add_func("/dev/seqpacket/client-of-a-line", test_client_of_a_line);
     g_test_add_func("/dev/seqpacket/not-negotiated-is-refused",
                     test_not_negotiated_is_refused);
+    g_test_add_func("/dev/seqpacket/not-offered-is-refused",
+                    test_not_offered_is_refused);
     g_test_add_func("/dev/seqpacket/listener-of-the-other-type",
                     test_listener_of_the_other_type_is_none);
     return g_test_run();
