@@ -37,7 +37,8 @@ int vsk_path_for_port(const char *base, uint32_t port,
                       char ret[static VSK_SUN_PATH_SIZE]);
 
 /* "<base>_seqpacket": where host clients connect for SOCK_SEQPACKET. */
-int vsk_path_for_seqpacket(const char *base, char ret[static VSK_SUN_PATH_SIZE]);
+int vsk_path_for_seqpacket(const char *base,
+                           char ret[static VSK_SUN_PATH_SIZE]);
 
 /*
  * Make @dir (and missing parents below $HOME) with mode 0700 if it is not

@@ -19,8 +19,8 @@ typedef struct VskHost VskHost;
  * vsk_host_new:
  *
  * Take the lock at "@path.lock", take over what a dead process left at @path,
- * and listen there, and with @seqpacket at "<path>_seqpacket".  @shared_path may
- * be NULL.
+ * and listen there, and with @seqpacket at "<path>_seqpacket".  @shared_path
+ * may be NULL.
  *
  * Returns: NULL with @errp set, see #VskError.
  */

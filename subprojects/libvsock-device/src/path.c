@@ -73,7 +73,8 @@ int vsk_path_for_port(const char *base, uint32_t port,
     return format_path(ret, "%s_%" PRIu32, base, port);
 }
 
-int vsk_path_for_seqpacket(const char *base, char ret[static VSK_SUN_PATH_SIZE])
+int vsk_path_for_seqpacket(const char *base,
+                           char ret[static VSK_SUN_PATH_SIZE])
 {
     return format_path(ret, "%s_seqpacket", base);
 }

@@ -132,7 +132,8 @@ static void test_path_too_long_to_connect(void)
     VskRefusal why;
 
     g_assert_nonnull(host);
-    g_assert_cmpint(vsk_host_connect(host, 3, 1, 80, VSK_TYPE_STREAM, 1, &why), ==, -1);
+    g_assert_cmpint(vsk_host_connect(host, 3, 1, 80, VSK_TYPE_STREAM, 1, &why),
+                    ==, -1);
     g_assert_cmpint(why, ==, VSK_REFUSED_NO_LISTENER);
     vsk_host_free(host);
     vsk_host_free(NULL);

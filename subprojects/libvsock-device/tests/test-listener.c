@@ -112,7 +112,8 @@ static void test_accept_does_not_wait(void)
     VskListener *listener = listen_at(place->path);
     int client, fd;
 
-    g_assert_cmpint(vsk_listener_accept(listener, VSK_TYPE_STREAM), ==, -EAGAIN);
+    g_assert_cmpint(vsk_listener_accept(listener, VSK_TYPE_STREAM), ==,
+                    -EAGAIN);
     client = unix_connect(place->path);
     fd = vsk_listener_accept(listener, VSK_TYPE_STREAM);
     g_assert_cmpint(fd, >=, 0);
