@@ -14,7 +14,7 @@ from ends import (drain, expect_end, expect_guest_end, load_driver, pairs,
                   unload_driver)
 from node import is_free
 from service import MB, exchange, expect_service, plug, unplug
-from tap import Suite, check, equal, until
+from tap import Suite, check, equal
 from vm import Vm
 
 suite = Suite(timeout_s=120)
@@ -192,7 +192,7 @@ def _(lab):
         exchange(vm, 21, vm.host_to_guest(guest_port, 21, 950), MB)
 
 
-@suite.case('/guest/under-tcg-bytes-both-ways', timeout_s=500)
+@suite.case('/tcg-guest/bytes-both-ways-and-the-cid-is-free-after', timeout_s=500)
 def _(lab):
     lab.accel = 'tcg'
     try:
@@ -202,11 +202,6 @@ def _(lab):
             for slot, host in pairs(lab, vm):
                 exchange(vm, slot, host, 100000)
             vm.quit()
+            check(is_free(CID), 'the CID is still taken')
     finally:
         lab.accel = 'kvm'
-
-
-@suite.case('/guest/leaves-the-node-free')
-def _(lab):
-    lab.end_case(all_vms=True)
-    until(lambda: is_free(3), 'the CID is free')
