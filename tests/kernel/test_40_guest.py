@@ -192,7 +192,8 @@ def _(lab):
         exchange(vm, 21, vm.host_to_guest(guest_port, 21, 950), MB)
 
 
-@suite.case('/tcg-guest/bytes-both-ways-and-the-cid-is-free-after', timeout_s=500)
+@suite.case('/tcg-guest/bytes-both-ways-then-the-cid-is-free',
+            timeout_s=500)
 def _(lab):
     lab.accel = 'tcg'
     try:
