@@ -218,6 +218,19 @@ static void test_client_that_leaves_in_mid_line(void)
     expect_quiet(h);
 }
 
+/* A NUL is no end of a line, neither is the end of the stream. */
+static void test_client_that_leaves_behind_a_nul(void)
+{
+    g_autoptr(HostFixture) h = host_fixture_new();
+    int client = host_client(h);
+
+    unix_write_bytes(client, "CONNECT 5", sizeof("CONNECT 5"));
+    expect_quiet(h);
+    close(client);
+    expect_drop(h, VSK_REFUSED_HOST_LINE);
+    expect_quiet(h);
+}
+
 static void test_client_that_leaves_behind_its_line(void)
 {
     g_autoptr(HostFixture) h = host_fixture_new();
@@ -377,6 +390,7 @@ int main(int argc, char **argv)
          test_descriptor_with_the_line_is_not_kept);
     TEST("client/came-and-went", test_client_that_came_and_went);
     TEST("client/leaves-in-mid-line", test_client_that_leaves_in_mid_line);
+    TEST("client/leaves-behind-a-nul", test_client_that_leaves_behind_a_nul);
     TEST("client/leaves-behind-its-line",
          test_client_that_leaves_behind_its_line);
     TEST("client/half-closed-is-served", test_half_closed_client_is_served);
