@@ -133,6 +133,34 @@ static void test_emfile_is_retried(void)
     close(client);
 }
 
+/* The next deadline is the earlier one of a client's and a retry's. */
+static void test_retry_among_deadlines(void)
+{
+    g_autoptr(HostFixture) h = host_fixture_new();
+    int silent = host_client(h);
+    int late;
+    int64_t at = h->now_ms + HOST_LINE_TIMEOUT_MS;
+
+    if (!can_limit_fds()) {
+        return;
+    }
+    expect_quiet(h);
+    g_assert_cmpint(vsk_host_next_deadline(h->host), ==, at);
+    late = host_client(h);
+    limit_fds();
+    expect_quiet(h);
+    g_assert_cmpint(vsk_host_next_deadline(h->host), ==,
+                    h->now_ms + VSK_ACCEPT_RETRY_MS);
+    h->now_ms = at - 1;
+    expect_quiet(h);
+    g_assert_cmpint(vsk_host_next_deadline(h->host), ==, at);
+    unlimit_fds();
+    h->now_ms = at;
+    expect_drop(h, VSK_REFUSED_HOST_TIMEOUT);
+    close(late);
+    close(silent);
+}
+
 static void test_no_descriptor_for_epoll(void)
 {
     g_autoptr(TempDir) dir = temp_dir_new();
@@ -171,6 +199,7 @@ int main(int argc, char **argv)
     TEST("limits/line-of-the-one-too-many",
          test_client_beyond_the_limit_with_its_line);
     TEST("faults/emfile-is-retried", test_emfile_is_retried);
+    TEST("faults/retry-among-deadlines", test_retry_among_deadlines);
     TEST("faults/no-descriptor-for-epoll", test_no_descriptor_for_epoll);
     return g_test_run();
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 typedef struct Place {
@@ -301,6 +302,49 @@ static void test_directory_of_another_user(void)
     assert_list(place, "3.vsock 3.vsock.lock");
 }
 
+/* Take the place and leave it again, many times, while another does the same.
+ * True if nobody else was ever there, and the lock was the only obstacle. */
+static bool come_and_go(const Place *place, const char *owner)
+{
+    for (int turns = 0; turns < 300;) {
+        g_autoptr(GError) err = NULL;
+        VskListener *listener = vsk_listener_new(place->path, true, &err);
+        int fd;
+
+        if (!listener) {
+            if (!g_error_matches(err, VSK_ERROR, VSK_ERROR_CID_TAKEN)) {
+                return false;
+            }
+            continue;
+        }
+        fd = open(owner, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+        if (fd < 0 || g_unlink(owner) < 0) {
+            return false;
+        }
+        close(fd);
+        vsk_listener_free(listener);
+        turns++;
+    }
+    return true;
+}
+
+static void test_two_race_for_the_lock(void)
+{
+    g_autoptr(Place) place = place_new();
+    g_autofree char *owner = temp_dir_file(place->dir, "owner");
+    pid_t pid = fork();
+    int status;
+
+    g_assert_cmpint(pid, >=, 0);
+    if (pid == 0) {
+        _exit(come_and_go(place, owner) ? 0 : 1);
+    }
+    g_assert_true(come_and_go(place, owner));
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_cmpint(status, ==, 0);
+    assert_list(place, "");
+}
+
 /* With @n descriptors to be had, which are too few. */
 static void refuse_with_fds(int n)
 {
@@ -345,6 +389,7 @@ int main(int argc, char **argv)
     TEST("free/nothing-is-fine", test_freeing_nothing_is_fine);
     TEST("taken/is-refused", test_taken_is_refused);
     TEST("taken/by-lock-of-another", test_lock_of_another_process_counts);
+    TEST("taken/two-race-for-the-lock", test_two_race_for_the_lock);
     TEST("stale/socket-is-taken-over", test_stale_socket_is_taken_over);
     TEST("stale/lock-is-taken-over", test_stale_lock_is_taken_over);
     TEST("unsafe/file-in-the-way-is-kept", test_file_in_the_way_is_kept);
