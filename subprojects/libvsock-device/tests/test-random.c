@@ -162,7 +162,15 @@ static void guest_step(World *w)
             guest_reset(w->guest, flow);
         }
     } else if (what < 60) {
-        guest_send(w->guest, flow, up_to(w, 3) ? 300 : BUF_ALLOC);
+        uint32_t max = up_to(w, 3) ? 300 : BUF_ALLOC;
+
+        guest_send(w->guest, flow, max);
+        if (flow->type == VSK_TYPE_SEQPACKET) {
+            /* Of small messages it takes many to fill a socket. */
+            for (uint32_t n = up_to(w, 30); n; n--) {
+                guest_send(w->guest, flow, max);
+            }
+        }
     } else if (what < 75) {
         guest_take(w->guest, flow, up_to(w, 3000));
     } else if (what < 85) {
