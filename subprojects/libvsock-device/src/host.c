@@ -44,6 +44,7 @@ struct VskHost {
     uint32_t line_timeout_ms;
     int epoll_fd;
     bool may_accept[VSK_TYPE_SEQPACKET + 1]; /* there may be connections */
+    VskType turn;           /* the listening socket that was accepted from */
     int64_t retry_at_ms;    /* when to try again after a failure; -1: no */
     struct epoll_event events[VSK_POLL_EVENTS];
     unsigned int n_events;  /* in @events, not yet looked at */
@@ -235,9 +236,11 @@ static int read_line_message(Client *client)
     if (n < 0) {
         return errno == EAGAIN ? 0 : -errno;
     }
-    if (n == 0 || n > VSK_MAX_LINE) {
-        client->len = n > 0;
-        return n ? -EPROTO : -ECONNRESET;
+    if (n == 0) {
+        return -ECONNRESET; /* or it sent an empty message, and so left */
+    }
+    if (n > VSK_MAX_LINE) {
+        return -EPROTO;
     }
     if (client->line[n - 1] == '\n') {
         n--;
@@ -311,6 +314,19 @@ static VskHostResult drop_oldest(VskHost *host, VskRefusal why,
     drop_client(host, g_queue_peek_head(&host->by_age));
     ret_news->why = why;
     return VSK_HOST_REFUSED;
+}
+
+/* Whether there may be connections; sets @turn, which goes round. */
+static bool next_turn(VskHost *host)
+{
+    for (int i = 0; i < 2; i++) {
+        host->turn = host->turn == VSK_TYPE_STREAM ? VSK_TYPE_SEQPACKET
+                                                   : VSK_TYPE_STREAM;
+        if (host->may_accept[host->turn]) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /*
@@ -393,10 +409,8 @@ VskHostResult vsk_host_next(VskHost *host, int64_t now_ms,
 
         if (host->n_events) {
             result = next_event(host, ret_news);
-        } else if (host->may_accept[VSK_TYPE_STREAM]) {
-            result = accept_client(host, VSK_TYPE_STREAM, now_ms, ret_news);
-        } else if (host->may_accept[VSK_TYPE_SEQPACKET]) {
-            result = accept_client(host, VSK_TYPE_SEQPACKET, now_ms, ret_news);
+        } else if (next_turn(host)) {
+            result = accept_client(host, host->turn, now_ms, ret_news);
         } else {
             n = epoll_wait(host->epoll_fd, host->events, VSK_POLL_EVENTS, 0);
             if (n <= 0) {

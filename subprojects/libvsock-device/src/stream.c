@@ -121,7 +121,7 @@ int vsk_socket_accepted(VskStream *stream, uint32_t host_port)
     iov.iov_len = (size_t)snprintf(line, sizeof(line), "OK %" PRIu32 "\n",
                                    host_port);
     /* Nothing was ever written here, so there is room for a line. */
-    n = vsk_socket_writev(stream, &iov, 1);
+    n = stream->ops->writev(stream, &iov, 1);
     if (n < 0) {
         return (int)n;
     }
