@@ -20,8 +20,7 @@
  * silently got sockets in another place would be no use to anybody.
  *
  * By default both backends offer the same features as upstream's device with
- * Linux's vhost_vsock, but SEQPACKET in the emulator, and the migration stream
- * is the same in all cases.
+ * Linux's vhost_vsock, and the migration stream is the same in all cases.
  */
 
 #include "qemu/osdep.h"
