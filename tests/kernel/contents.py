@@ -33,20 +33,25 @@ class Failed(Exception):
     """The image cannot be made."""
 
 
-class Contents:
-    """The VM's image with the kernel of @suite (None: the running Debian's),
-    in the build folder.  The guest in it has the same kernel."""
+def kernel_option(suite):
+    return ['--kernel', suite] if suite else []
 
-    def __init__(self, build, suite=None):
+
+class Contents:
+    """The VM's image with the kernel of @suite, in the build folder; in it the
+    image of a guest with that of @guest_suite.  None: the running Debian's."""
+
+    def __init__(self, build, suite=None, guest_suite=None):
         self.build = build
-        kind = f'-{suite}' if suite else ''
-        self.suite = ['--kernel', suite] if suite else []
-        self.dir = os.path.join(build, 'kernel-test' + kind)
+        self.suite = suite
+        self.guest_suite = guest_suite
+        self.dir = os.path.join(build, f'kernel-test-{suite or "own"}')
         self.kernel = os.path.join(self.dir, 'vmlinuz')
         self.initrd = os.path.join(self.dir, 'initrd.img')
         self.scripts = os.path.join(TESTS, 'qtest', 'vhost-vsock-test-data')
-        self.stage = os.path.join(build, 'kernel-test', 'stage')
-        self.guest = os.path.join(build, 'kernel-test-guest' + kind)
+        self.stage = os.path.join(build, 'kernel-test-stage')
+        self.guest = os.path.join(build,
+                                  f'kernel-test-guest-{guest_suite or "own"}')
 
     def program(self, name):
         return os.path.join(self.build, 'bin', name)
@@ -67,12 +72,13 @@ class Contents:
                  (os.path.join(HERE, 'guest-init'), '/etc/guest-init')]
         adds += [(os.path.join(TESTS, name), f'{TESTS_THERE}/{name}')
                  for name in ('guest', 'kernel', 'tools')]
-        self.run([os.path.join(TESTS, 'guest', 'run'), *self.suite,
+        self.run([os.path.join(TESTS, 'guest', 'run'),
+                  *kernel_option(self.guest_suite),
                   '--make-image', self.guest])
         adds += [(os.path.join(self.guest, name), f'{GUEST_THERE}/{name}')
                  for name in ('vmlinuz', 'initrd.img', 'release')]
         argv = [os.path.join(TOP, 'scripts', 'guest-image'), self.dir, '--host',
-                *self.suite,
+                *kernel_option(self.suite),
                 '--add-module', 'kvm_amd', '--add-module', 'qemu_fw_cfg']
         for path, there in adds:
             argv += ['--add', f'{path}:{there}']
