@@ -16,16 +16,12 @@
  *
  * Timeouts of one kind are all equally long, so a queue in order of their
  * start is in order of their end.
- *
- * A flow that is gone has nothing to send an RST with.  Such RSTs wait in a
- * ring of fixed size; when it is full the device stops taking packets, which
- * the driver must expect (5.10.6.1), instead of dropping any.
  */
 
 #include "mux.h"
 #include "host.h"
 #include "limits.h"
-#include "pkt.h"
+#include "rsts.h"
 #include "table.h"
 
 #include <errno.h>
@@ -53,8 +49,7 @@ struct VskMux {
     bool host_is_due;               /* @host has news, or may have */
     GQueue ready;                   /* of VskConn, next first */
     GQueue timers[VSK_TIMER_NUM];   /* of VskConn, first to expire first */
-    VskHdr rsts[VSK_MAX_ORPHAN_RSTS]; /* a ring */
-    unsigned int rst_head, n_rsts;
+    VskRsts rsts;
     uint64_t staged_at_most;        /* bytes, over all flows */
     uint64_t conns_opened;
 };
@@ -214,7 +209,7 @@ void vsk_mux_free(VskMux *mux)
 
 void vsk_mux_reset(VskMux *mux, int64_t now_ms)
 {
-    mux->n_rsts = 0;
+    mux->rsts.n = 0;
     for (unsigned int i = 0; i < vsk_table_slots(mux->table); i++) {
         VskConn *conn = vsk_table_slot(mux->table, i);
 
@@ -363,41 +358,7 @@ static bool add_from_guest(VskMux *mux, const VskHdr *hdr, int64_t now_ms,
 
 bool vsk_mux_can_take(const VskMux *mux)
 {
-    return mux->n_rsts + 2 <= VSK_MAX_ORPHAN_RSTS;
-}
-
-/* Owe the RST that answers @hdr, for which there is no flow. */
-static void answer_with_rst(VskMux *mux, const VskHdr *hdr)
-{
-    unsigned int tail = (mux->rst_head + mux->n_rsts) % VSK_MAX_ORPHAN_RSTS;
-
-    if (hdr->op == VSK_OP_RST) {
-        return; /* 5.10.6.4: never to an RST */
-    }
-    g_assert(mux->n_rsts < VSK_MAX_ORPHAN_RSTS);
-    vsk_hdr_make_rst(hdr, &mux->rsts[tail]);
-    mux->n_rsts++;
-}
-
-/*
- * The guest uses the ports of @request again: an RST that still waits for
- * their former use would hit the new flow.
- */
-static void drop_rsts_for(VskMux *mux, const VskHdr *request)
-{
-    unsigned int kept = 0;
-
-    for (unsigned int i = 0; i < mux->n_rsts; i++) {
-        const VskHdr *rst = &mux->rsts[(mux->rst_head + i) %
-                                       VSK_MAX_ORPHAN_RSTS];
-
-        if (rst->dst_port != request->src_port ||
-            rst->src_port != request->dst_port ||
-            rst->type != request->type) {
-            mux->rsts[(mux->rst_head + kept++) % VSK_MAX_ORPHAN_RSTS] = *rst;
-        }
-    }
-    mux->n_rsts = kept;
+    return vsk_rsts_have_room(&mux->rsts);
 }
 
 static VskConn *find(const VskMux *mux, const VskHdr *hdr)
@@ -434,13 +395,13 @@ void vsk_mux_from_guest(VskMux *mux, const VskHdr *hdr,
         settle(mux, conn, now_ms);
     } else {
         if (hdr->op == VSK_OP_REQUEST) {
-            drop_rsts_for(mux, hdr);
+            vsk_rsts_forget(&mux->rsts, hdr);
         }
         ok = hdr->op == VSK_OP_RST ||
              (hdr->op == VSK_OP_REQUEST &&
               add_from_guest(mux, hdr, now_ms, &why));
         if (!ok) {
-            answer_with_rst(mux, hdr);
+            vsk_rsts_answer(&mux->rsts, hdr);
         }
     }
     if (!ok) {
@@ -456,7 +417,7 @@ void vsk_mux_refuse(VskMux *mux, const VskHdr *hdr, VskRefusal why,
     mux->refused(mux->opaque, why, hdr);
     switch (why) {
     case VSK_REFUSED_TYPE:
-        answer_with_rst(mux, hdr); /* 5.10.6.4.2 */
+        vsk_rsts_answer(&mux->rsts, hdr); /* 5.10.6.4.2 */
         break;
     case VSK_REFUSED_TX_LEN:
         /* Its bytes cannot be told from others: the flow has a hole now. */
@@ -479,7 +440,7 @@ void vsk_mux_refuse(VskMux *mux, const VskHdr *hdr, VskRefusal why,
 
 bool vsk_mux_has_next(const VskMux *mux)
 {
-    return mux->n_rsts || mux->ready.head;
+    return mux->rsts.n || mux->ready.head;
 }
 
 VskMuxNext vsk_mux_next(VskMux *mux, int64_t now_ms, VskHdr *ret_hdr,
@@ -487,10 +448,7 @@ VskMuxNext vsk_mux_next(VskMux *mux, int64_t now_ms, VskHdr *ret_hdr,
 {
     VskConn *conn;
 
-    if (mux->n_rsts) {
-        *ret_hdr = mux->rsts[mux->rst_head];
-        mux->rst_head = (mux->rst_head + 1) % VSK_MAX_ORPHAN_RSTS;
-        mux->n_rsts--;
+    if (vsk_rsts_next(&mux->rsts, ret_hdr)) {
         return VSK_MUX_CONTROL;
     }
     conn = g_queue_peek_head(&mux->ready);
