@@ -256,6 +256,31 @@ static void test_limit_counts_both_types(void)
     close(first);
 }
 
+/* Many of one type do not keep those of the other waiting. */
+static void test_types_have_turns(void)
+{
+    g_autoptr(HostFixture) h = host_fixture_new();
+    unsigned int n_stream = 0;
+    int clients[8];
+
+    for (unsigned int i = 0; i < G_N_ELEMENTS(clients); i++) {
+        clients[i] = i < 6 ? host_client(h) : host_seqpacket_client(h);
+        unix_write(clients[i], "CONNECT 5\n");
+    }
+    for (unsigned int i = 0; i < G_N_ELEMENTS(clients); i++) {
+        close(expect_client(h, 5));
+        n_stream += h->type == VSK_TYPE_STREAM;
+        if (i < 4) {
+            g_assert_cmpuint(n_stream, ==, i / 2 + 1);
+        }
+    }
+    g_assert_cmpuint(n_stream, ==, 6);
+    expect_quiet(h);
+    for (unsigned int i = 0; i < G_N_ELEMENTS(clients); i++) {
+        close(clients[i]);
+    }
+}
+
 /* A slot is for any type: what it was for before does not stay. */
 static void test_slot_of_the_other_type(void)
 {
@@ -421,6 +446,7 @@ int main(int argc, char **argv)
     TEST("client/silent-is-dropped-in-time",
          test_silent_client_is_dropped_in_time);
     TEST("both/limit-counts-them", test_limit_counts_both_types);
+    TEST("both/have-turns", test_types_have_turns);
     TEST("both/slot-of-the-other-type", test_slot_of_the_other_type);
     TEST("both/emfile-is-retried", test_emfile_is_retried_on_both);
     TEST("both/emfile-without-seqpacket", test_emfile_without_seqpacket);

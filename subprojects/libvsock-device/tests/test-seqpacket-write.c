@@ -220,6 +220,20 @@ static void test_ok_for_nobody(void)
     pair_free(&pair);
 }
 
+/* Told as any write is: what it had sent comes first. */
+static void test_ok_for_one_that_left_unread_messages(void)
+{
+    Pair pair = pair_new_client();
+
+    g_assert_cmpint(pair_writes(&pair, "unread"), ==, 6);
+    unix_write(pair.host, "last");
+    pair_host_closes(&pair);
+    g_assert_cmpint(pair.stream->ops->accepted(pair.stream, 1), ==, -EPIPE);
+    assert_message(&pair, "last");
+    assert_no_message(&pair, -ECONNRESET);
+    pair_free(&pair);
+}
+
 static void test_no_ok_for_a_listener(void)
 {
     Pair pair = pair_new();
@@ -393,6 +407,8 @@ int main(int argc, char **argv)
     TEST("deaf/peer-that-never-was", test_peer_that_never_was);
     TEST("ok/is-one-message", test_ok_is_one_message);
     TEST("ok/for-nobody", test_ok_for_nobody);
+    TEST("ok/for-one-that-left-unread-messages",
+         test_ok_for_one_that_left_unread_messages);
     TEST("ok/not-for-a-listener", test_no_ok_for_a_listener);
     TEST("besides/descriptors-are-not-taken", test_descriptors_are_not_taken);
     TEST("besides/peer-gets-no-credentials", test_peer_gets_no_credentials);
