@@ -137,8 +137,8 @@ void vsk_conn_settle_ends(VskConn *conn)
         return;
     }
     if (conn->lost && conn->to_guest != VSK_PIPE_OPEN) {
-        /* A close with unread data resets (5.10.6.5); what the host program
-         * had sent itself went first. */
+        /* As Linux does when a program closes and data is unread; what the
+         * host program had sent itself went first. */
         vsk_conn_reset(conn);
         return;
     }

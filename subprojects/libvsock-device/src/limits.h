@@ -22,7 +22,10 @@
  */
 #define VSK_DEFAULT_BUF_ALLOC 262144u
 
-/* The same, at the least: two of a Linux guest's pages, for progress. */
+/*
+ * The same, at the least: two of a Linux guest's pages, for progress.  Where
+ * net.core.wmem_max is tiny, a seqpacket flow gets what it leaves.
+ */
 #define VSK_MIN_BUF_ALLOC 8192u
 
 /*

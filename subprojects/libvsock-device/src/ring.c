@@ -21,11 +21,6 @@ void vsk_ring_clear(VskRing *ring)
     ring->used = 0;
 }
 
-void vsk_ring_fini(VskRing *ring)
-{
-    vsk_ring_clear(ring);
-}
-
 /* Append @len bytes, which fit. */
 static void append(VskRing *ring, const uint8_t *bytes, uint32_t len)
 {

@@ -20,7 +20,6 @@ typedef struct VskRing {
 } VskRing;
 
 void vsk_ring_init(VskRing *ring, uint32_t capacity);
-void vsk_ring_fini(VskRing *ring);
 
 static inline uint32_t vsk_ring_used(const VskRing *ring)
 {
@@ -48,7 +47,7 @@ void vsk_ring_drop(VskRing *ring, uint32_t len);
  */
 ssize_t vsk_ring_flush(VskRing *ring, VskStream *stream);
 
-/* Forget all bytes. */
+/* Forget all bytes, and give the memory back. */
 void vsk_ring_clear(VskRing *ring);
 
 #endif /* VSK_RING_H */

@@ -36,7 +36,7 @@ static void test_no_memory_while_empty(void)
     g_assert_nonnull(ring.data);
     g_assert_cmpint(vsk_ring_flush(&ring, &s->base), ==, 3);
     g_assert_null(ring.data);
-    vsk_ring_fini(&ring);
+    vsk_ring_clear(&ring);
 }
 
 static void test_push_from_any_offset(void)
@@ -52,7 +52,7 @@ static void test_push_from_any_offset(void)
         g_assert_cmpuint(vsk_ring_used(&ring), ==, strlen(text) - offset);
         vsk_ring_flush(&ring, &s->base);
         scripted_stream_expect_output(s, text + offset);
-        vsk_ring_fini(&ring);
+        vsk_ring_clear(&ring);
     }
 }
 
@@ -63,7 +63,7 @@ static void test_offset_beyond_is_refused(void)
     vsk_ring_init(&ring, 16);
     g_assert_false(push(&ring, "abc", 4));
     g_assert_cmpuint(vsk_ring_used(&ring), ==, 0);
-    vsk_ring_fini(&ring);
+    vsk_ring_clear(&ring);
 }
 
 static void test_too_much_is_refused_whole(void)
@@ -80,7 +80,7 @@ static void test_too_much_is_refused_whole(void)
     g_assert_cmpuint(vsk_ring_used(&ring), ==, 8);
     vsk_ring_flush(&ring, &s->base);
     scripted_stream_expect_output(s, "12345678");
-    vsk_ring_fini(&ring);
+    vsk_ring_clear(&ring);
 }
 
 static void test_flush_of_nothing_does_not_call(void)
@@ -91,7 +91,7 @@ static void test_flush_of_nothing_does_not_call(void)
     vsk_ring_init(&ring, 8);
     g_assert_cmpint(vsk_ring_flush(&ring, &s->base), ==, 0);
     g_assert_cmpuint(s->calls[SCRIPTED_WRITEV], ==, 0);
-    vsk_ring_fini(&ring);
+    vsk_ring_clear(&ring);
 }
 
 static void test_short_write_keeps_the_rest(void)
@@ -110,7 +110,7 @@ static void test_short_write_keeps_the_rest(void)
     s->room = SIZE_MAX;
     g_assert_cmpint(vsk_ring_flush(&ring, &s->base), ==, 4);
     scripted_stream_expect_output(s, "abcdef");
-    vsk_ring_fini(&ring);
+    vsk_ring_clear(&ring);
 }
 
 static void test_failed_write_keeps_all(void)
@@ -126,7 +126,7 @@ static void test_failed_write_keeps_all(void)
         s->faults[SCRIPTED_WRITEV] = (ScriptedFault) { 0, 1, -errors[i] };
         g_assert_cmpint(vsk_ring_flush(&ring, &s->base), ==, -errors[i]);
         g_assert_cmpuint(vsk_ring_used(&ring), ==, 3);
-        vsk_ring_fini(&ring);
+        vsk_ring_clear(&ring);
     }
 }
 
@@ -145,7 +145,7 @@ static void test_one_write_for_both_ends(void)
     g_assert_cmpint(vsk_ring_flush(&ring, &s->base), ==, 8);
     g_assert_cmpuint(s->calls[SCRIPTED_WRITEV], ==, 1);
     scripted_stream_expect_output(s, "......abcdefg");
-    vsk_ring_fini(&ring);
+    vsk_ring_clear(&ring);
 }
 
 static void test_clear_forgets(void)
@@ -161,7 +161,7 @@ static void test_clear_forgets(void)
     g_assert_true(push(&ring, "defghijk", 0));
     vsk_ring_flush(&ring, &s->base);
     scripted_stream_expect_output(s, "defghijk");
-    vsk_ring_fini(&ring);
+    vsk_ring_clear(&ring);
 }
 
 /* Random pushes and short writes: what comes out is what went in. */
@@ -195,7 +195,7 @@ static void test_order_is_kept(void)
     s->room = SIZE_MAX;
     vsk_ring_flush(&ring, &s->base);
     g_assert_cmpmem(s->output->data, s->output->len, all->data, all->len);
-    vsk_ring_fini(&ring);
+    vsk_ring_clear(&ring);
 }
 
 int main(int argc, char **argv)
