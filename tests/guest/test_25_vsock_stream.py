@@ -17,7 +17,8 @@ from tap import Suite, check, equal, until
 from vm import HOST_CID, STREAM
 
 BOTH = True
-suite = Suite(timeout_s=120)
+# They run in VMs inside VMs, too.
+suite = Suite(timeout_s=300)
 AT_ONCE = 100
 HELD = 128 * 1024           # bytes that the guest holds for a program
 LOW_WATER = 4096

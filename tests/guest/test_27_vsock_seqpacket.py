@@ -16,7 +16,8 @@ from tap import Skip, Suite, check, equal, until
 from vm import HOST_CID, SEQPACKET
 
 BOTH = True
-suite = Suite(timeout_s=120)
+# They run in VMs inside VMs, too.
+suite = Suite(timeout_s=300)
 # What both sides hold for a program unless it asks for more.
 BUFFER = 262144
 SMALL = 512

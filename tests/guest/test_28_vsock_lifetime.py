@@ -14,7 +14,8 @@ from tap import Suite, check, equal, until
 from vm import HOST_CID, STREAM
 
 BOTH = True
-suite = Suite(timeout_s=120)
+# They run in VMs inside VMs, too.
+suite = Suite(timeout_s=300)
 LINGER_S = 10
 # CIDs that the device has not: nobody's, and that of vsock_loopback.
 NO_CID = 0
