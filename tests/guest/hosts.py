@@ -118,7 +118,7 @@ class KernelHost(Host):
             # Python's own gives every option of AF_VSOCK eight bytes.
             if _libc.setsockopt(sock.fileno(), socket.SOL_SOCKET, name, value,
                                 len(value)) < 0:
-                raise OSError(ctypes.get_errno(), 'SO_RCVTIMEO')
+                raise OSError(ctypes.get_errno(), f'setsockopt {name}')
 
     def bind(self, port, kind=STREAM):
         sock = self._new_socket(socket.AF_VSOCK, kind)

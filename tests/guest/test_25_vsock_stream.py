@@ -351,9 +351,12 @@ def _(lab):
 
 
 def fill(send):
-    """Send until nothing more is taken for a while; how much that was."""
+    """Send until nothing more is taken for a while; how much that was.
+
+    What the peer has said it holds must be taken, however slow it is.
+    """
     total, last = 0, time.monotonic()
-    while time.monotonic() < last + FULL_S:
+    while total < HELD or time.monotonic() < last + FULL_S:
         count = send()
         if count:
             total, last = total + count, time.monotonic()

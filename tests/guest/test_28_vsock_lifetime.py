@@ -65,7 +65,7 @@ def _(lab):
     expect_service(lab, vm)
 
 
-@suite.case('/vsock-test/lifetime/close-waits-until-the-bytes-are-sent')
+@suite.case('/vsock-test/lifetime/close-that-lingers-loses-no-byte')
 def _(lab):
     lab.need_kernel('6.16', 'a close that lingers for unsent bytes only')
     vm = lab.guest()
