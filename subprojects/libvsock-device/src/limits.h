@@ -30,9 +30,12 @@
 
 /*
  * Bytes advertised over all flows: the memory that host programs which do not
- * read can cost.  Flows get a 1/VSK_STAGED_SHARE of what is left, so that
- * many flows get smaller windows; when less than VSK_MIN_BUF_ALLOC is left,
- * further ones are refused.  Test: /mux/limits/window-shrinks-with-load
+ * read can cost; a seqpacket flow counts twice.  Half of it is kept for the
+ * flows that may come yet, so that max_conns of them get VSK_MIN_BUF_ALLOC; of
+ * the rest each flow gets 1/VSK_STAGED_SHARE on top, so that windows shrink
+ * with load: some 460 flows get a full one.  When less than the
+ * smallest is left, further ones are refused.
+ * Test: /mux/limits/window-shrinks-with-load
  */
 #define VSK_DEFAULT_MAX_STAGED (256ull << 20)
 #define VSK_STAGED_SHARE 64u
@@ -106,6 +109,9 @@
 #define VSK_TURN_BYTES  65536u
 #define VSK_TURN_CHAINS 32u
 #define VSK_TURN_IOV    VSK_MAX_CHAIN_IOV
+
+/* Staged messages written to one host socket in one turn. */
+#define VSK_TURN_MESSAGES 32u
 
 /* Work of one call, so that the embedder's loop gets its turn: Linux's weights
  * of vhost_vsock. */

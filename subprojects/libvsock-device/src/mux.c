@@ -267,18 +267,27 @@ int64_t vsk_mux_next_deadline(const VskMux *mux)
 
 /* --- New flows ----------------------------------------------------------- */
 
-/* The window for one more flow, 0 if there is no room for one. */
+/*
+ * The window for one more flow, 0 if there is no room for one.  See
+ * VSK_DEFAULT_MAX_STAGED.
+ */
 static uint32_t next_window(const VskMux *mux, uint16_t type)
 {
-    uint64_t left = mux->config.max_staged - mux->staged_at_most;
-    uint64_t share = MAX(left / VSK_STAGED_SHARE, VSK_MIN_BUF_ALLOC);
-    uint32_t window = (uint32_t)MIN(share, mux->config.buf_alloc);
+    uint64_t max = mux->config.max_staged;
+    uint64_t left = max - mux->staged_at_most;
+    uint64_t each = MIN(max / 2 / mux->config.max_conns, VSK_MIN_BUF_ALLOC);
+    uint32_t size = vsk_table_size(mux->table);
+    uint64_t kept, share;
+    uint32_t window;
 
-    if (vsk_table_size(mux->table) >= mux->config.max_conns ||
-        vsk_stage_cost(type, window) > left) {
+    if (size >= mux->config.max_conns) {
         return 0;
     }
-    return window;
+    kept = MIN(each * (mux->config.max_conns - size), left);
+    share = each + (left - kept) / VSK_STAGED_SHARE;
+    window = CLAMP(vsk_stage_window(type, share), VSK_MIN_BUF_ALLOC,
+                   mux->config.buf_alloc);
+    return vsk_stage_cost(type, window) <= left ? window : 0;
 }
 
 static void add(VskMux *mux, VskConn *conn, int64_t now_ms)

@@ -36,8 +36,11 @@ static ssize_t receive(VskStreamSocket *s, struct msghdr *msg, int flags)
     return n;
 }
 
-/* Learn of the next message.  As peek of VskStreamOps. */
-static ssize_t look_ahead(VskStreamSocket *s)
+/*
+ * Receive none of the next message's bytes.  Returns its length, with
+ * MSG_TRUNC in @flags; *@ret_end: it is no message, but the end of file.
+ */
+static ssize_t receive_none(VskStreamSocket *s, int flags, bool *ret_end)
 {
     /* No room for descriptors: the kernel drops them. */
     char control[CMSG_SPACE(sizeof(struct ucred))];
@@ -45,18 +48,28 @@ static ssize_t look_ahead(VskStreamSocket *s)
         .msg_control = control,
         .msg_controllen = sizeof(control),
     };
+    ssize_t n = receive(s, &msg, flags);
+
+    *ret_end = n == 0 && !msg.msg_controllen;
+    return n;
+}
+
+/* Learn of the next message.  As peek of VskStreamOps. */
+static ssize_t look_ahead(VskStreamSocket *s)
+{
     ssize_t n;
+    bool end;
 
     if (s->next.any) {
         return 1; /* and an empty one must not be peeked at again: the kernel
                    * would pass it over */
     }
-    n = receive(s, &msg, MSG_PEEK | MSG_TRUNC); /* SO_PEEK_OFF stays at 0 */
+    n = receive_none(s, MSG_PEEK | MSG_TRUNC, &end); /* SO_PEEK_OFF stays */
     if (n < 0) {
         return n;
     }
-    if (!msg.msg_controllen) {
-        return s->reset ? -ECONNRESET : 0; /* the end of file */
+    if (end) {
+        return s->reset ? -ECONNRESET : 0;
     }
     s->next = (VskMessage) { .any = true, .left = (size_t)n };
     return 1;
@@ -91,7 +104,9 @@ static ssize_t seqpacket_readv(VskStream *stream, const struct iovec *iov,
         return n;
     }
     if (all && s->in_message) {
-        receive(s, &(struct msghdr) { 0 }, 0); /* drop what was peeked at */
+        bool end;
+
+        receive_none(s, 0, &end); /* drop what was peeked at */
     }
     s->in_message = !all;
     s->next.left -= (size_t)n;
@@ -120,6 +135,22 @@ static ssize_t seqpacket_writev(VskStream *stream, const struct iovec *iov,
     }
 }
 
+/*
+ * With messages unread here, the host program would get ECONNRESET before the
+ * messages that it has not read.  So none are left unread; SHUT_RD keeps more
+ * from coming.
+ */
+static void seqpacket_close(VskStream *stream)
+{
+    VskStreamSocket *s = vsk_stream_socket(stream);
+    bool end;
+
+    vsk_socket_shutdown(stream, SHUT_RD);
+    while (receive_none(s, 0, &end) >= 0 && !end) {
+    }
+    vsk_socket_close(stream);
+}
+
 static const VskStreamOps seqpacket_ops = {
     .readv = seqpacket_readv,
     .writev = seqpacket_writev,
@@ -128,7 +159,7 @@ static const VskStreamOps seqpacket_ops = {
     .peek = seqpacket_peek,
     .has_hung_up = vsk_socket_has_hung_up,
     .get_fd = vsk_socket_get_fd,
-    .close = vsk_socket_close,
+    .close = seqpacket_close,
 };
 
 static bool set_option(int fd, int option, int value)

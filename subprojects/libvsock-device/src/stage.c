@@ -36,6 +36,14 @@ uint64_t vsk_stage_cost(uint16_t type, uint32_t window)
            ? 2 * (uint64_t)window + VSK_MAX_EMPTY_MESSAGES : window;
 }
 
+uint32_t vsk_stage_window(uint16_t type, uint64_t cost)
+{
+    if (type == VSK_TYPE_SEQPACKET) {
+        cost = (cost - MIN(cost, VSK_MAX_EMPTY_MESSAGES)) / 2;
+    }
+    return (uint32_t)MIN(cost, UINT32_MAX);
+}
+
 bool vsk_stage_waits(const VskStage *stage)
 {
     return vsk_ring_used(stage->messages ? &stage->ends : &stage->bytes);
@@ -112,7 +120,7 @@ static ssize_t flush_messages(VskStage *stage, VskStream *stream,
         unsigned int n_iov = len ? vsk_ring_front(&stage->bytes, len, iov) : 0;
         ssize_t n;
 
-        if (written == VSK_CALL_PACKETS) {
+        if (written == VSK_TURN_MESSAGES) {
             *ret_more = true;
             break;
         }

@@ -28,6 +28,9 @@ void vsk_stage_clear(VskStage *stage);
 /* Bytes of memory that the stage of a flow may come to cost. */
 uint64_t vsk_stage_cost(uint16_t type, uint32_t window);
 
+/* The largest window whose cost is @cost at the most; 0 if there is none. */
+uint32_t vsk_stage_window(uint16_t type, uint64_t cost);
+
 /* Whether there is something that the stream could be written now. */
 bool vsk_stage_waits(const VskStage *stage);
 
@@ -43,7 +46,7 @@ bool vsk_stage_push(VskStage *stage, const struct iovec *iov,
                     unsigned int n_iov, size_t offset, bool eom);
 
 /*
- * Write out as much as @stream takes, within one call's budget of messages;
+ * Write out as much as @stream takes, within one turn's budget of messages;
  * *@ret_more: that was the reason to stop.  Returns the bytes written, or the
  * negative errno of a write that failed before anything was written.
  */

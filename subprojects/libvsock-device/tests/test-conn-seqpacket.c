@@ -122,7 +122,7 @@ static bool waits_for_room(const Flow *f)
 /* One event writes so many; then it is asked for again, not waited for. */
 static void flushes_by_turns(const char *text)
 {
-    enum { N = 2 * VSK_CALL_PACKETS + 10 };
+    enum { N = 2 * VSK_TURN_MESSAGES + 10 };
     g_autoptr(Flow) f = flow_seqpacket_from_guest();
     unsigned int written = 0;
 
@@ -133,7 +133,7 @@ static void flushes_by_turns(const char *text)
     g_assert_true(waits_for_room(f));
     g_assert_false(vsk_conn_poll_again(f->conn));
     while (written < N) {
-        unsigned int n = MIN(VSK_CALL_PACKETS, N - written);
+        unsigned int n = MIN(VSK_TURN_MESSAGES, N - written);
 
         host_has_room(f, SIZE_MAX);
         written += n;
@@ -161,7 +161,7 @@ static void test_end_comes_behind_all_turns(void)
     g_autoptr(Flow) f = flow_seqpacket_from_guest();
 
     host_has_room(f, 0);
-    for (unsigned int i = 0; i < VSK_CALL_PACKETS + 1; i++) {
+    for (unsigned int i = 0; i < VSK_TURN_MESSAGES + 1; i++) {
         guest_sends_message(f, "x");
     }
     host_has_room(f, SIZE_MAX);
@@ -170,7 +170,7 @@ static void test_end_comes_behind_all_turns(void)
     g_assert_false(host_sees_eof(f));
     host_has_room(f, SIZE_MAX);
     g_assert_true(host_sees_eof(f));
-    for (unsigned int i = 0; i < VSK_CALL_PACKETS + 1; i++) {
+    for (unsigned int i = 0; i < VSK_TURN_MESSAGES + 1; i++) {
         host_got_message(f, "x");
     }
     host_got_message(f, "last");

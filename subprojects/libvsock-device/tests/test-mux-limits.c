@@ -145,7 +145,7 @@ static void test_max_conns(void)
 
 static void test_window_shrinks_with_load(void)
 {
-    enum { MAX_STAGED = 2 << 20, WINDOW = 20000 };
+    enum { MAX_STAGED = 2 << 20, WINDOW = 16000 };
     g_autoptr(MuxFixture) m = mux_fixture_new(&(VskDevConfig) {
         .max_conns = 1000,
         .max_staged = MAX_STAGED,
@@ -180,6 +180,27 @@ static void test_window_shrinks_with_load(void)
     mux_says(m, VSK_OP_REQUEST, 1, 80); /* all is given back */
     mux_expect(m, VSK_OP_RESPONSE, 1, 80);
     g_assert_cmpuint(m->last.buf_alloc, ==, WINDOW);
+    close(listener);
+}
+
+/* The first ones do not take what the last ones need. */
+static void test_as_many_as_allowed_find_room(void)
+{
+    enum { N = 200 };
+    g_autoptr(MuxFixture) m = mux_fixture_new(&(VskDevConfig) {
+        .max_conns = N,
+        .max_staged = 2 * N * VSK_MIN_BUF_ALLOC,
+    });
+    int listener = mux_listen(m, 80, 4);
+    int fds[N];
+
+    for (uint32_t i = 0; i < N; i++) {
+        fds[i] = mux_open(m, listener, 1000 + i, 80);
+    }
+    g_assert_cmpuint(mux_refused(m, VSK_REFUSED_LIMIT), ==, 0);
+    for (uint32_t i = 0; i < N; i++) {
+        close(fds[i]);
+    }
     close(listener);
 }
 
@@ -270,6 +291,8 @@ int main(int argc, char **argv)
          test_time_of_those_who_came_within_a_pause);
     TEST("limits/max-conns", test_max_conns);
     TEST("limits/window-shrinks-with-load", test_window_shrinks_with_load);
+    TEST("limits/as-many-as-allowed-find-room",
+         test_as_many_as_allowed_find_room);
     TEST("limits/rsts-that-wait", test_rsts_that_wait_are_bounded);
     TEST("limits/silent-clients-leave-room-for-flows",
          test_silent_clients_leave_room_for_flows);

@@ -384,10 +384,34 @@ static void test_events(void)
     pair_free(&pair);
 }
 
+/* --- Closing -------------------------------------------------------------- */
+
+/* What the host program wrote and nobody read must not hide what it was
+ * written: the kernel would report a reset first. */
+static void test_close_hides_no_message(void)
+{
+    Pair pair = pair_new();
+    int host = pair.host;
+
+    for (int i = 0; i < 3; i++) {
+        unix_write(host, "unread");
+        g_assert_cmpint(send(host, "", 0, 0), ==, 0);
+    }
+    assert_part(&pair, 2, "un", 4);
+    g_assert_cmpint(pair_writes(&pair, "last"), ==, 4);
+    g_assert_cmpint(pair_writes(&pair, "words"), ==, 5);
+    vsk_stream_close(pair.stream);
+    unix_expect_message(host, "last");
+    unix_expect_message(host, "words");
+    unix_expect_message(host, ""); /* the end of file */
+    close(host);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 #define TEST(path, fn) g_test_add_func("/seqpacket/" path, fn)
+    TEST("close/hides-no-message", test_close_hides_no_message);
     TEST("write/each-is-a-message", test_each_write_is_a_message);
     TEST("write/full-socket-takes-nothing-of-a-message",
          test_full_socket_takes_nothing_of_a_message);

@@ -190,11 +190,11 @@ static void test_one_call_has_a_budget(void)
     bool more;
 
     vsk_stage_init(&stage, VSK_TYPE_SEQPACKET, WINDOW);
-    for (unsigned int i = 0; i <= VSK_CALL_PACKETS; i++) {
+    for (unsigned int i = 0; i <= VSK_TURN_MESSAGES; i++) {
         g_assert_true(push(&stage, "x", true));
     }
     g_assert_cmpint(vsk_stage_flush(&stage, &s->base, &more), ==,
-                    VSK_CALL_PACKETS);
+                    VSK_TURN_MESSAGES);
     g_assert_true(more);
     g_assert_cmpint(vsk_stage_flush(&stage, &s->base, &more), ==, 1);
     g_assert_false(more);
@@ -211,6 +211,13 @@ static void test_cost_is_what_it_may_hold(void)
     vsk_stage_init(&stage, VSK_TYPE_SEQPACKET, WINDOW);
     g_assert_cmpuint(vsk_stage_cost(VSK_TYPE_SEQPACKET, WINDOW), ==,
                      stage.bytes.capacity + stage.ends.capacity);
+    for (uint16_t type = VSK_TYPE_STREAM; type <= VSK_TYPE_SEQPACKET; type++) {
+        uint64_t cost = vsk_stage_cost(type, WINDOW);
+
+        g_assert_cmpuint(vsk_stage_window(type, cost), ==, WINDOW);
+        g_assert_cmpuint(vsk_stage_window(type, cost - 1), <, WINDOW);
+        g_assert_cmpuint(vsk_stage_window(type, 0), ==, 0);
+    }
 }
 
 int main(int argc, char **argv)
