@@ -56,6 +56,13 @@ class Contents:
     def program(self, name):
         return os.path.join(self.build, 'bin', name)
 
+    def need_programs(self):
+        """What `make` builds has to be there."""
+        static = os.path.join(self.build, 'lib', 'tools', 'nc-vsock-static')
+        for path in *map(self.program, PROGRAMS), static:
+            if not os.access(path, os.X_OK):
+                raise Failed(f'{path} is not there; build it first')
+
     def release(self):
         """What `uname -r` says in the VM."""
         with open(os.path.join(self.dir, 'release'), encoding='ascii') as file:
@@ -97,8 +104,6 @@ class Contents:
     def stripped(self, name):
         """A program of ours, without what debuggers read: 40 MB less."""
         built, path = self.program(name), os.path.join(self.stage, name)
-        if not os.access(built, os.X_OK):
-            raise Failed(f'{built} is not there; build it first')
         if not os.path.exists(path) or \
                 os.path.getmtime(path) < os.path.getmtime(built):
             self.run(['strip', '-o', path, built])
