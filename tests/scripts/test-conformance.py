@@ -30,9 +30,13 @@ SCRIPTS = {
     'parted': [{'_rows': 'B2', '_description': ['A', 'claim.'],
                 '_linux_lacks': ['No', 'such thing.']},
                {'op': 'sleep', 'ms': 1, 'only': 'emulator'}],
+    'linux-only': [{'_rows': 'B2', '_requires': 'kernel',
+                    '_description': 'Linux does it.',
+                    '_emulator_lacks': 'AF_UNIX cannot.'}],
 }
-SKIP = ' # SKIP is not for the backend "kernel"'
-SUITES = ('replay', 'kernel', 'kernel-new')
+SKIP = ' # SKIP is not for the backend "%s"'
+SUITES = {'replay': 'no line', 'kernel': '# Linux 6.1.0-9',
+          'kernel-new': '# Linux 7.2.1+deb14'}
 
 suite = Suite()
 
@@ -48,7 +52,7 @@ class Case:
         for name, steps in SCRIPTS.items():
             self.write('data/%s.json' % name, json.dumps(steps))
         for name in SUITES:
-            self.log(name, skip='' if name == 'replay' else SKIP)
+            self.log(name)
 
     def make(self, name):
         path = os.path.join(self.folder, name)
@@ -60,14 +64,19 @@ class Case:
                   encoding='utf-8') as f:
             f.write(text)
 
-    def log(self, suite_name, skip='', both='ok'):
+    def log(self, suite_name, both='ok', parted='', linux=None):
+        kernel = suite_name != 'replay'
         self.make('logs/' + suite_name)
         self.write('logs/%s/x.log' % suite_name,
-                   '$ command\n1..3\n'
+                   '$ command\n1..5\n%s has /dev/vhost-vsock\n'
                    '%s 1 /vhost-vsock/replay/both.json\r\n'
                    'ok 2 /vhost-vsock/replay/emulator-only.json%s\n'
-                   '    ok 3 /vhost-vsock/replay/parted.json\n'
-                   'ok 4 /vhostfd/other\n' % (both, skip))
+                   '    ok 3 /vhost-vsock/replay/parted.json%s\n'
+                   'ok 4 /vhost-vsock/replay/linux-only.json%s\n'
+                   'ok 5 /vhostfd/other\n'
+                   % (linux or SUITES[suite_name], both,
+                      SKIP % 'kernel' if kernel else '', parted,
+                      '' if kernel else SKIP % 'emulator'))
 
     def run(self, *options):
         """The names of the checks that failed, and all that was said."""
@@ -104,8 +113,16 @@ def same(it):
                  '``both``           ok        ok         ok',
                  '``emulator-only``  ok        differs 1  differs 1',
                  '``parted``         ok 2      ok 2       ok 2',
-                 '1. Linux does not.', '2. No such thing.'):
+                 '``linux-only``     n/a 3     ok         ok',
+                 '1. Linux does not.', '2. No such thing.',
+                 '3. AF_UNIX cannot.'):
         check(line in page, 'not in the page: ' + line)
+    # A reason stands under its own heading, once.
+    _, what_linux_lacks, what_emulator_lacks = page.rsplit('~\n\n', 2)
+    check('No such' in what_linux_lacks and 'AF_UNIX' not in what_linux_lacks,
+          what_linux_lacks)
+    check('AF_UNIX' in what_emulator_lacks and
+          'No such' not in what_emulator_lacks, what_emulator_lacks)
 
 
 @case('page-is-the-same-whatever-the-order-of-the-log')
@@ -128,7 +145,7 @@ def edited(it):
 
 @case('script-that-failed-on-a-kernel-fails')
 def broken(it):
-    it.log('kernel', SKIP, both='not ok')
+    it.log('kernel', both='not ok')
     failed, said = it.run()
     equal(failed, ['every-script-holds', 'the-page-says-what-came'])
     check('Linux 6.1: both' in said, said)
@@ -141,12 +158,28 @@ def skipped(it):
     check('every-script-holds' in it.run()[0], 'it passed')
 
 
+@case('part-that-was-skipped-for-another-reason-fails')
+def skipped_part(it):
+    it.log('kernel', parted=' # SKIP no such node')
+    check('every-script-holds' in it.run()[0], 'it passed')
+
+
+@case('other-kernel-than-the-column-says-fails')
+def other_kernel(it):
+    it.log('kernel', linux='# Linux 6.12.1')
+    equal(it.run()[0], ['columns-say-which-linux-it-was'])
+    it.log('kernel')
+    it.log('kernel-new', linux='# Linux 6.16.9')
+    equal(it.run()[0], ['columns-say-which-linux-it-was'])
+
+
 @case('missing-log-fails')
 def missing(it):
     os.remove(os.path.join(it.folder, 'logs', 'kernel-new', 'x.log'))
     failed, said = it.run()
-    equal(failed[0], 'every-script-ran-on-every-backend')
-    check('kernel-new: 3 scripts' in said, said)
+    equal(failed[:2], ['columns-say-which-linux-it-was',
+                       'every-script-ran-on-every-backend'])
+    check('kernel-new: 4 scripts' in said, said)
 
 
 @case('log-of-an-older-run-counts-as-missing')
