@@ -17,7 +17,7 @@ from service import MB, exchange, expect_service, plug, unplug
 from tap import Suite, check, equal
 from vm import Vm
 
-suite = Suite(timeout_s=120)
+suite = Suite(timeout_s=300)
 # Of guests that run beside the one that cases share.
 CID = 80
 BOOT_UNDER_TCG_S = 400
