@@ -6,40 +6,11 @@ import os
 
 import pattern
 from ends import expect_end, expect_guest_end, pairs
-from tap import Suite, check, equal, until
+from service import expect_service, plug, unplug
+from tap import Suite, check
 from vm import HOST_CID, Vm
 
 suite = Suite(timeout_s=120)
-
-
-def unplug(vm):
-    vm.qmp.drop_events('DEVICE_DELETED')
-    vm.qmp.command('device_del', id='vsock0')
-    while vm.qmp.wait_event('DEVICE_DELETED').get('device') != 'vsock0':
-        pass
-
-
-def plug(vm):
-    driver, *options = vm.device_options().split(',')
-    arguments = dict(option.split('=', 1) for option in options)
-    vm.qmp.command('device_add', driver=driver, **arguments)
-    until(lambda: has_cid(vm), 'the guest finds the device')
-
-
-def has_cid(vm):
-    return vm.agent.call('cid')['cid'] == str(vm.cid)
-
-
-def expect_service(lab, vm):
-    for slot, host in pairs(lab, vm):
-        got = vm.agent.start('recv', slot, 1, 500000)
-        pattern.send(host, 1, 500000)
-        equal(got.wait()['bad'], '-1')
-        sent = vm.agent.start('send', slot, 2, 500000)
-        pattern.receive(host, 2, 500000)
-        sent.wait()
-        host.close()
-    vm.agent.call('close', 0, 1023)
 
 
 @suite.case('/hotplug/unplug-ends-connections-and-removes-the-socket')
@@ -71,7 +42,6 @@ def _(lab):
             plug(vm)
             vm.host_to_guest(port, 21, listener_slot=950)
             expect_service(lab, vm)
-            vm.agent.call('listen', 950, port, 8)
 
 
 @suite.case('/hotplug/into-a-guest-that-booted-without-it')
