@@ -57,7 +57,7 @@ def _(lab):
         guest.close()
         until(lambda: is_broken(host), 'EPIPE')
         equal(host.recv(10), pattern.data(1, 1))
-        equal(host.recv(10), b'')
+        expect_end(host)  # a reset, if what was tried reached the device
 
 
 @suite.case('/vsock-test/stream/host-closes-and-the-guest-reads-on')
