@@ -318,22 +318,24 @@ static bool add_from_host(VskMux *mux, const VskHostNews *news,
     uint32_t window = next_window(mux, key.type);
     VskStream *stream;
 
-    *ret_why = !mux->open ? VSK_REFUSED_NOT_READY :
-               key.type == VSK_TYPE_SEQPACKET && !mux->seqpacket
-               ? VSK_REFUSED_TYPE : VSK_REFUSED_LIMIT;
-    if (*ret_why != VSK_REFUSED_LIMIT || !window ||
-        !vsk_table_pick_host_port(mux->table, key.guest_port, key.type,
-                                  &key.host_port)) {
-        close(news->fd);
-        return false;
+    *ret_why = VSK_REFUSED_LIMIT;
+    if (!mux->open) {
+        *ret_why = VSK_REFUSED_NOT_READY;
+    } else if (key.type == VSK_TYPE_SEQPACKET && !mux->seqpacket) {
+        *ret_why = VSK_REFUSED_TYPE;
+    } else if (window &&
+               vsk_table_pick_host_port(mux->table, key.guest_port, key.type,
+                                        &key.host_port)) {
+        stream = new_stream(news->fd, key.type, true, &window);
+        if (!stream) {
+            return false;
+        }
+        add(mux, vsk_conn_new_from_host(&key, mux->config.guest_cid, window,
+                                        stream), now_ms);
+        return true;
     }
-    stream = new_stream(news->fd, key.type, true, &window);
-    if (!stream) {
-        return false;
-    }
-    add(mux, vsk_conn_new_from_host(&key, mux->config.guest_cid, window,
-                                    stream), now_ms);
-    return true;
+    close(news->fd);
+    return false;
 }
 
 /* The guest's REQUEST.  Returns false if it is refused. */
