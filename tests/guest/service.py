@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What the cases with a guest do to it: move bytes both ways, take the device
-# out and put it in.
+# What the cases with a guest do to it: move bytes both ways, stop it, take the
+# device out and put it in.
+
+import socket
+import time
 
 import pattern
 from ends import pairs
@@ -28,6 +31,22 @@ def exchange(vm, slot, host, count, timeout_s=60):
     sent = vm.agent.start('send', slot, 2, count)
     pattern.receive(host, 2, count)
     sent.wait(timeout_s)
+
+
+def stop_and_go(vm):
+    for _ in range(5):
+        vm.qmp.command('stop')
+        time.sleep(0.2)
+        vm.qmp.command('cont')
+        time.sleep(0.1)
+
+
+def expect_silence(sock):
+    sock.settimeout(0.1)
+    try:
+        raise AssertionError(f'came: {sock.recv(100)!r}')
+    except socket.timeout:
+        sock.settimeout(20)
 
 
 def unplug(vm):

@@ -2,30 +2,16 @@
 #
 # The guest's driver goes and comes back; the VM stops and goes on.
 
-import socket
 import threading
 import time
 
 import pattern
 from ends import (DRIVER, drain, expect_end, load_driver, pairs,
                   unload_driver)
+from service import MB, expect_service, expect_silence, stop_and_go
 from tap import Suite, check, equal
 
 suite = Suite(timeout_s=180)
-MB = 1000 * 1000
-
-
-def expect_service(lab, vm):
-    """New connections work, both ways."""
-    for slot, host in pairs(lab, vm):
-        got = vm.agent.start('recv', slot, 1, 100000)
-        pattern.send(host, 1, 100000)
-        equal(got.wait()['bad'], '-1')
-        sent = vm.agent.start('send', slot, 2, 100000)
-        pattern.receive(host, 2, 100000)
-        sent.wait()
-        host.close()
-    vm.agent.call('close', 0, 1023)
 
 
 @suite.case('/reboot/by-the-guest-ends-connections-and-keeps-host-listeners')
@@ -125,14 +111,6 @@ def _(lab):
     vm.wait_running()
 
 
-def stop_and_go(vm):
-    for _ in range(5):
-        vm.qmp.command('stop')
-        time.sleep(0.2)
-        vm.qmp.command('cont')
-        time.sleep(0.1)
-
-
 @suite.case('/stop/nothing-moves-and-nothing-ends-while-stopped')
 def _(lab):
     vm = lab.guest()
@@ -152,14 +130,6 @@ def _(lab):
         sent = vm.agent.start('send', slot, 3, MB)
         pattern.receive(host, 3, MB)
         sent.wait()
-
-
-def expect_silence(sock):
-    sock.settimeout(0.1)
-    try:
-        raise AssertionError(f'came: {sock.recv(100)!r}')
-    except socket.timeout:
-        sock.settimeout(20)
 
 
 @suite.case('/stop/host-client-that-comes-while-stopped-waits-for-cont')

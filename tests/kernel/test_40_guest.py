@@ -5,7 +5,6 @@
 
 import errno
 import os
-import socket
 import threading
 import time
 
@@ -14,7 +13,8 @@ from ends import (drain, expect_end, expect_guest_end, load_driver, pairs,
                   unload_driver)
 from image import version
 from node import is_free
-from service import MB, exchange, expect_service, plug, unplug
+from service import (MB, exchange, expect_service, expect_silence, plug,
+                     stop_and_go, unplug)
 from tap import Suite, check, equal
 from vm import Vm
 
@@ -52,14 +52,6 @@ def _(lab):
     vm.wait_running()
 
 
-def stop_and_go(vm):
-    for _ in range(5):
-        vm.qmp.command('stop')
-        time.sleep(0.2)
-        vm.qmp.command('cont')
-        time.sleep(0.1)
-
-
 @suite.case('/guest/nothing-moves-and-nothing-ends-while-stopped')
 def _(lab):
     vm = lab.guest()
@@ -91,14 +83,6 @@ def send_to_stopped(sock, data):
         equal(error.errno, errno.EHOSTUNREACH)
         check(version(os.uname().release) > (6, 2), 'Linux 6.1 keeps them')
         return 0
-
-
-def expect_silence(sock):
-    sock.settimeout(0.1)
-    try:
-        raise AssertionError(f'came: {sock.recv(100)!r}')
-    except socket.timeout:
-        pass
 
 
 @suite.case('/guest/reset-and-it-comes-back-with-no-connection-left')

@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import tempfile
+from unittest import mock
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(TESTS, 'kernel'), os.path.join(TESTS, 'tools')]
@@ -106,21 +107,15 @@ def _():
 
 @suite.case('/kernel-report/hangs')
 def _():
-    machine.SILENCE_S, kept = 1, machine.SILENCE_S
-    try:
+    with mock.patch.object(machine, 'SILENCE_S', 1):
         lines = report_of('ok 1 /a\n', 'exec sleep 600')
-    finally:
-        machine.SILENCE_S = kept
     expect_failed(lines, ['/b', '/c', '/vm/vm'], 'it said nothing for 1 s')
 
 
 @suite.case('/kernel-report/talks-for-ever')
 def _():
-    machine.LIMIT_S, kept = 1, machine.LIMIT_S
-    try:
+    with mock.patch.object(machine, 'LIMIT_S', 1):
         lines = report_of('ok 1 /a\n', 'while sleep 0.2; do echo x; done')
-    finally:
-        machine.LIMIT_S = kept
     expect_failed(lines, ['/b', '/c', '/vm/vm'], 'it took more than 1 s')
 
 
