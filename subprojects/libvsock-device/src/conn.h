@@ -124,7 +124,7 @@ void vsk_conn_free(VskConn *conn);
 /**
  * vsk_conn_from_guest:
  * @hdr: a checked packet of this flow, not a REQUEST that opened it
- * @payload: @hdr->len bytes at least
+ * @payload: @hdr->len bytes, no more
  * @ret_why: written if and only if false is returned
  *
  * Take one packet.

@@ -24,7 +24,7 @@ typedef struct Batch {
     VskHdr hdr;      /* of the last one; @len is the sum */
     unsigned int n_iov, n_chains;
     struct iovec iov[VSK_TURN_IOV];
-    VskChain chains[VSK_TURN_CHAINS];
+    VskChain chains[VSK_BATCH_CHAINS];
 } Batch;
 
 struct VskDev {
@@ -51,9 +51,9 @@ struct VskDev {
 /* Count a refusal and tell the embedder. */
 void vsk_dev_refused(VskDev *dev, VskRefusal why, const VskHdr *hdr);
 
-/* Count a packet and show it to the embedder. */
+/* Count the packet in @iov, its header first, and show it to the embedder. */
 void vsk_dev_saw_packet(VskDev *dev, bool to_guest, const VskHdr *hdr,
-                        const struct iovec *payload, unsigned int n_payload);
+                        const struct iovec *iov, unsigned int n_iov);
 
 /* Take packets until there are none, or no room, or the budget is used. */
 void vsk_dev_take_tx(VskDev *dev, int64_t now_ms);

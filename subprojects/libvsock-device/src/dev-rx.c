@@ -33,11 +33,10 @@ static bool pop_rx(VskDev *dev, VskChain *ret_chain)
     return false;
 }
 
-static void push_packet(VskDev *dev, VskChain *chain, const VskHdr *hdr,
-                        const struct iovec *payload, unsigned int n_payload)
+static void push_packet(VskDev *dev, VskChain *chain, const VskHdr *hdr)
 {
     vsk_hdr_encode(hdr, chain->in, chain->n_in);
-    vsk_dev_saw_packet(dev, true, hdr, payload, n_payload);
+    vsk_dev_saw_packet(dev, true, hdr, chain->in, chain->n_in);
     dev->ops->push(dev->opaque, VSK_QUEUE_RX, chain, VSK_HDR_SIZE + hdr->len);
 }
 
@@ -84,19 +83,11 @@ static unsigned int push_data(VskDev *dev, VskConn *conn, size_t total,
     do {
         VskChain *chain = &dev->rx_chains[i];
         size_t len = MIN(rx_room(chain), total);
-        size_t sliced;
-        struct iovec payload[VSK_TURN_IOV];
-        unsigned int n_payload = 0;
         VskHdr hdr;
 
-        if (dev->ops->packet) {
-            n_payload = vsk_iov_slice(payload, VSK_TURN_IOV, chain->in,
-                                      chain->n_in, VSK_HDR_SIZE, len,
-                                      &sliced);
-        }
         total -= len;
         vsk_conn_make_rw(conn, (uint32_t)len, total == 0, &hdr);
-        push_packet(dev, chain, &hdr, payload, n_payload);
+        push_packet(dev, chain, &hdr);
     } while (++i < n_chains && total);
     g_assert(total == 0);
     return i;
@@ -173,7 +164,7 @@ void vsk_dev_fill_rx(VskDev *dev, int64_t now_ms)
             dev->ops->unpop(dev->opaque, VSK_QUEUE_RX, &chain);
             break;
         case VSK_MUX_CONTROL:
-            push_packet(dev, &chain, &hdr, NULL, 0);
+            push_packet(dev, &chain, &hdr);
             n++;
             break;
         case VSK_MUX_DATA:

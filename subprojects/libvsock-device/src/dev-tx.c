@@ -37,7 +37,7 @@ static bool ends_message(const VskHdr *hdr)
 static bool fits_batch(const Batch *batch, const VskHdr *hdr,
                        unsigned int n_iov)
 {
-    return batch->n_chains && batch->n_chains < VSK_TURN_CHAINS &&
+    return batch->n_chains && batch->n_chains < VSK_BATCH_CHAINS &&
            batch->n_iov + n_iov <= VSK_TURN_IOV &&
            batch->hdr.len + hdr->len <= VSK_TURN_BYTES &&
            !ends_message(&batch->hdr) &&
@@ -72,10 +72,8 @@ static void add_to_batch(VskDev *dev, VskChain *chain, const VskHdr *hdr,
 /* Returns the bytes of the packet, for the budget. */
 static size_t take_chain(VskDev *dev, VskChain *chain, int64_t now_ms)
 {
-    struct iovec payload[VSK_TURN_IOV];
-    unsigned int n_payload;
-    size_t len, size;
     VskRefusal why;
+    size_t size;
     VskHdr hdr;
 
     if (!vsk_hdr_decode(chain->out, chain->n_out, &hdr)) {
@@ -96,9 +94,7 @@ static size_t take_chain(VskDev *dev, VskChain *chain, int64_t now_ms)
     if (hdr.op != VSK_OP_RW) {
         hdr.len = 0; /* no other op has payload */
     }
-    n_payload = vsk_iov_slice(payload, VSK_TURN_IOV, chain->out, chain->n_out,
-                              VSK_HDR_SIZE, hdr.len, &len);
-    vsk_dev_saw_packet(dev, false, &hdr, payload, n_payload);
+    vsk_dev_saw_packet(dev, false, &hdr, chain->out, chain->n_out);
     if (hdr.len) {
         add_to_batch(dev, chain, &hdr, now_ms);
     } else {

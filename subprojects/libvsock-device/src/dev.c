@@ -20,6 +20,7 @@
  */
 
 #include "dev-internal.h"
+#include "pkt.h"
 
 #include <string.h>
 
@@ -37,7 +38,7 @@ static void mux_refused(void *opaque, VskRefusal why, const VskHdr *hdr)
 }
 
 void vsk_dev_saw_packet(VskDev *dev, bool to_guest, const VskHdr *hdr,
-                       const struct iovec *payload, unsigned int n_payload)
+                        const struct iovec *iov, unsigned int n_iov)
 {
     if (to_guest) {
         dev->stats.packets_to_guest++;
@@ -47,6 +48,12 @@ void vsk_dev_saw_packet(VskDev *dev, bool to_guest, const VskHdr *hdr,
         dev->stats.bytes_from_guest += hdr->len;
     }
     if (dev->ops->packet) {
+        struct iovec payload[VSK_TURN_IOV];
+        size_t len;
+        unsigned int n_payload = vsk_iov_slice(payload, VSK_TURN_IOV, iov,
+                                               n_iov, VSK_HDR_SIZE, hdr->len,
+                                               &len);
+
         dev->ops->packet(dev->opaque, to_guest, hdr, payload, n_payload);
     }
 }

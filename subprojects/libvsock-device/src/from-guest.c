@@ -7,7 +7,6 @@
 
 #include "conn-internal.h"
 #include "limits.h"
-#include "pkt.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -112,9 +111,6 @@ static bool take_payload(VskConn *conn, const VskHdr *hdr,
                          VskRefusal *ret_why)
 {
     bool eom = hdr->flags & VSK_SEQ_EOM;
-    struct iovec iov[VSK_TURN_IOV];
-    unsigned int n_iov;
-    size_t len;
 
     if (conn->guest_shutdown & VSK_SHUTDOWN_SEND) {
         vsk_conn_reset(conn);
@@ -132,12 +128,9 @@ static bool take_payload(VskConn *conn, const VskHdr *hdr,
                       (hdr->len || (conn->stage.messages && eom));
         return true;
     }
-    n_iov = vsk_iov_slice(iov, VSK_TURN_IOV, payload, n_payload, 0, hdr->len,
-                          &len);
-    g_assert(len == hdr->len);
     if (!conn->stage.messages) {
-        take_bytes(conn, iov, n_iov, len);
-    } else if (!take_part(conn, iov, n_iov, eom)) {
+        take_bytes(conn, payload, n_payload, hdr->len);
+    } else if (!take_part(conn, payload, n_payload, eom)) {
         vsk_conn_reset(conn);
         *ret_why = VSK_REFUSED_EMPTY_MESSAGES;
         return false;

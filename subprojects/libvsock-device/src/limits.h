@@ -110,6 +110,12 @@
 #define VSK_TURN_CHAINS 32u
 #define VSK_TURN_IOV    VSK_MAX_CHAIN_IOV
 
+/*
+ * Packets of one flow that go to its host socket in one write.  A write wakes
+ * the host program, which costs as much as a hundred small packets.
+ */
+#define VSK_BATCH_CHAINS 128u
+
 /* Staged messages written to one host socket in one turn. */
 #define VSK_TURN_MESSAGES 32u
 

@@ -51,7 +51,7 @@ bool vsk_mux_can_take(const VskMux *mux);
 
 /*
  * One packet of the guest, its length and addresses checked.  @payload holds
- * @hdr->len bytes at least.  Calls @refused if it is refused.
+ * @hdr->len bytes, no more.  Calls @refused if it is refused.
  */
 void vsk_mux_from_guest(VskMux *mux, const VskHdr *hdr,
                         const struct iovec *payload, unsigned int n_payload,
