@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Host programs' ends of connections: AF_UNIX sockets beside the emulator's,
-# or with the kernel's vhost_vsock AF_VSOCK sockets.  Cases that use them
-# through class Vm hold for both.
+# What does the device's work, and host programs' ends of connections: AF_UNIX
+# sockets beside those of the emulator or of the vhost-user daemon, or with the
+# kernel's vhost_vsock AF_VSOCK sockets.  Cases that use them through class Vm
+# hold for all.
 
 import contextlib
 import ctypes
 import os
 import socket
 import struct
+
+from daemon import Daemon, Guest
 
 _libc = ctypes.CDLL(None, use_errno=True)
 HOST_CID = 2
@@ -27,6 +30,47 @@ class Host:
         self.lab = lab
         self.vm = vm
 
+    # --- What does the device's work: QEMU, unless something else does -------
+
+    def start(self):
+        """Before QEMU starts, or before the device is plugged."""
+
+    def stop(self):
+        """After QEMU's end."""
+
+    def worker(self):
+        return self.vm
+
+    def cpu_seconds(self):
+        """What a process other than QEMU took."""
+        return 0
+
+    def qemu_options(self):
+        return []
+
+    def qemu_max_fds(self):
+        return self.vm.max_fds
+
+    def before_plug(self):
+        pass
+
+    def after_unplug(self):
+        pass
+
+    def memory_kb(self):
+        """Memory of QEMU's heap."""
+        total = 0
+        heap = False
+        with open(f'/proc/{self.vm.pid}/smaps', encoding='utf-8') as file:
+            for line in file:
+                if '-' in line.split(' ')[0]:
+                    heap = line.rstrip().endswith('[heap]')
+                elif heap and line.startswith('Rss:'):
+                    total += int(line.split()[1])
+        return total
+
+    # --- Host programs' ends -------------------------------------------------
+
     def accept(self, listener):
         sock, _ = listener.accept()
         self._set_timeout(sock, TIMEOUT_S)
@@ -44,9 +88,9 @@ class Host:
 
 class EmulatorHost(Host):
     def device_options(self):
-        text = ''
+        text = f'vhost-vsock-pci,id=vsock0,guest-cid={self.vm.cid}'
         if self.vm.given_path:
-            text = f',uds-path={self.vm.uds_path}'
+            text += f',uds-path={self.vm.uds_path}'
         if os.path.exists('/dev/vhost-vsock'):
             text += ',backend=emulator'
         return text
@@ -91,11 +135,76 @@ class EmulatorHost(Host):
         return sock
 
 
+class VhostUserHost(EmulatorHost):
+    """The emulator in a process of its own, which QEMU's vhost-user-vsock
+    talks to."""
+
+    CHARDEV = 'vsock0-daemon'
+
+    def __init__(self, lab, vm):
+        super().__init__(lab, vm)
+        self.shared = vm.daemon is not None
+        if self.shared:
+            self.guest = next(guest for guest in vm.daemon.guests
+                              if guest.cid == vm.cid)
+            vm.uds_path = self.guest.uds_path
+        else:
+            self.guest = Guest(vm.cid, vm.file('vhost'), vm.uds_path)
+            vm.daemon = Daemon(lab, [self.guest], vm.dir,
+                               max_fds=vm.max_fds)
+
+    def start(self):
+        if not self.vm.daemon.is_alive() and not self.shared:
+            self.vm.daemon.start()
+
+    def stop(self):
+        if not self.shared:
+            self.vm.daemon.end()
+
+    def worker(self):
+        return self.vm.daemon
+
+    def cpu_seconds(self):
+        return self.vm.daemon.cpu_seconds()
+
+    def memory_kb(self):
+        return self.vm.daemon.memory_kb()
+
+    def qemu_max_fds(self):
+        return None
+
+    def qemu_options(self):
+        options = ['-object', f'memory-backend-memfd,id=ram,share=on,'
+                              f'size={self.vm.MEMORY_MB}M',
+                   '-machine', 'memory-backend=ram']
+        if self.vm.has_device:
+            options += ['-chardev', f'socket,id={self.CHARDEV},'
+                                    f'path={self.guest.socket}' +
+                        self.vm.chardev_args]
+        return options
+
+    def device_options(self):
+        return f'vhost-user-vsock-pci,id=vsock0,chardev={self.CHARDEV}'
+
+    def before_plug(self):
+        self.start()
+        self.vm.qmp.command(
+            'chardev-add', id=self.CHARDEV,
+            backend={'type': 'socket', 'data': {
+                'server': False,
+                'addr': {'type': 'unix',
+                         'data': {'path': self.guest.socket}}}})
+
+    def after_unplug(self):
+        self.vm.qmp.command('chardev-remove', id=self.CHARDEV)
+
+
 class KernelHost(Host):
     carries_eor = True
 
     def device_options(self):
-        return ',backend=kernel'
+        return (f'vhost-vsock-pci,id=vsock0,guest-cid={self.vm.cid},'
+                'backend=kernel')
 
     def connect(self, port, kind=STREAM, timeout_s=TIMEOUT_S):
         """Connect to a port of the guest; None: refused."""
@@ -126,4 +235,5 @@ class KernelHost(Host):
         return sock
 
 
-HOSTS = {'emulator': EmulatorHost, 'kernel': KernelHost}
+HOSTS = {'emulator': EmulatorHost, 'vhost-user': VhostUserHost,
+         'kernel': KernelHost}

@@ -16,11 +16,16 @@ from vm import Vm
 class Lab:
     def __init__(self, options):
         self.build = os.path.abspath(options.build)
-        self.qemu = os.path.abspath(
-            options.qemu or os.path.join(self.build, 'bin',
-                                         'qemu-system-x86_64'))
-        self.accel = options.accel
         self.backend = options.backend
+        # The daemon is for QEMUs without our device: Debian's is one.
+        folder = 'stock-qemu' if self.has_daemon() else 'bin'
+        self.qemu = os.path.abspath(
+            options.qemu or os.path.join(self.build, folder,
+                                         'qemu-system-x86_64'))
+        self.daemon = os.path.abspath(
+            getattr(options, 'daemon', None) or
+            os.path.join(self.build, 'bin', 'vhost-user-vsock'))
+        self.accel = options.accel
         self.at_least = options.at_least
         self.image = Image(self.build, options.kernel, options.image)
         self.image_given = bool(options.image)
@@ -28,6 +33,7 @@ class Lab:
         # Short, for paths of sockets end at 107 bytes.
         self.dir = tempfile.mkdtemp(prefix='vsock-guest-')
         self.vms = []
+        self.daemons = []
         self.kept = []
         self.paths = []
         self.main = None
@@ -78,22 +84,31 @@ class Lab:
                 vm.kill()
                 shutil.rmtree(vm.dir, ignore_errors=True)
         self.vms = [self.main] if self.main else []
+        for daemon in self.daemons:
+            if not self.main or daemon is not self.main.daemon:
+                daemon.kill()
+        self.daemons = [self.main.daemon] if self.main and \
+            self.has_daemon() else []
 
     def guest(self):
         """The guest that cases share: with the device, and all slots free."""
         if self.main is None or not self.main.is_alive():
             self.main = Vm(self, 'main')
+        if not self.main.worker().is_alive():
+            raise AssertionError('the daemon is gone since the case before')
         self.main.agent.call('close', 0, 1023)
         return self.main
 
     def describe(self):
-        return '\n'.join(vm.describe() for vm in self.vms)
+        return '\n'.join(one.describe() for one in self.vms + self.daemons)
 
     def prepare(self):
         """Have all that the cases need: the programs, and the image."""
         programs = [self.qemu]
-        if self.backend == 'emulator':
+        if self.backend != 'kernel':
             programs.append(self.nc)
+        if self.has_daemon():
+            programs.append(self.daemon)
         for program in programs:
             if not os.access(program, os.X_OK):
                 bail_out(f'{program} is not there; build it first')
@@ -101,6 +116,14 @@ class Lab:
             self.image.check()
         else:
             self.image.make()
+
+    def has_daemon(self):
+        return self.backend == 'vhost-user'
+
+    def not_with_daemon(self, why):
+        """Skip the case if the emulator is in the daemon."""
+        if self.has_daemon():
+            raise Skip(why)
 
     def has_kernel(self, oldest):
         """Whether the guest's kernel is this version or later."""

@@ -54,9 +54,11 @@ def unplug(vm):
     vm.qmp.command('device_del', id='vsock0')
     while vm.qmp.wait_event('DEVICE_DELETED').get('device') != 'vsock0':
         pass
+    vm.host.after_unplug()
 
 
 def plug(vm):
+    vm.host.before_plug()
     driver, *options = vm.device_options().split(',')
     arguments = dict(option.split('=', 1) for option in options)
     vm.qmp.command('device_add', driver=driver, **arguments)

@@ -16,7 +16,7 @@ from guest_socket import (SIOCINQ, SIOCOUTQ, GuestSocket, expect_no_complaint,
 from tap import Suite, check, equal, until
 from vm import HOST_CID, STREAM
 
-BOTH = True
+BACKENDS = 'emulator', 'vhost-user', 'kernel'
 # They run in VMs inside VMs, too.
 suite = Suite(timeout_s=300)
 AT_ONCE = 100

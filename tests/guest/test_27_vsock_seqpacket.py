@@ -15,7 +15,7 @@ from guest_socket import SIOCINQ, SIOCOUTQ, guest_pairs
 from tap import Skip, Suite, check, equal, until
 from vm import HOST_CID, SEQPACKET
 
-BOTH = True
+BACKENDS = 'emulator', 'vhost-user', 'kernel'
 # They run in VMs inside VMs, too.
 suite = Suite(timeout_s=300)
 # What both sides hold for a program unless it asks for more.

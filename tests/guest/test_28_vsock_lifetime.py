@@ -13,7 +13,7 @@ from guest_socket import (SIOCOUTQ, GuestSocket, expect_no_complaint,
 from tap import Suite, check, equal, until
 from vm import HOST_CID, STREAM
 
-BOTH = True
+BACKENDS = 'emulator', 'vhost-user', 'kernel'
 # They run in VMs inside VMs, too.
 suite = Suite(timeout_s=300)
 LINGER_S = 10

@@ -178,6 +178,9 @@ def _(lab):
     vm.kill()
     drain(both[0][1])
     expect_end(both[1][1])
+    if lab.has_daemon():
+        # It lives on, and waits for the line.
+        waiting.sendall(b'ECT 1\n')
     expect_end(waiting)
 
 
@@ -198,6 +201,8 @@ def _(lab):
 
 @suite.case('/kill/second-qemu-with-the-same-path-is-refused')
 def _(lab):
+    lab.not_with_daemon('the daemon has the path; a second daemon is refused '
+                        'in /daemon/second-one-with-the-same-path-is-refused')
     vm = lab.guest()
     second = Vm(lab, 'second', uds_path=vm.uds_path, start=False,
                 device_args=f',uds-path={vm.uds_path}')

@@ -19,6 +19,8 @@ class Scene:
     """A guest with listeners on both sides, and open connections."""
 
     def __init__(self, lab, vm):
+        lab.not_with_daemon("QEMU does not migrate its vhost-user-vsock; "
+                            '/daemon/migration-is-refused-and-hurts-nothing')
         self.lab = lab
         self.vm = vm
         self.host_port = lab.port()

@@ -31,6 +31,8 @@ def exchange(lab, vm, count):
 
 @suite.case('/device/says-at-start-that-it-emulates-and-where')
 def _(lab):
+    lab.not_with_daemon('QEMU does not know of the emulator; '
+                        '/daemon/says-at-start-where-its-sockets-are')
     vm = lab.guest()
     lines = [line for line in vm.stderr().split('\n') if 'emulator' in line]
     equal(len(lines) >= 1, True, f'info line, in {vm.stderr()!r}')
@@ -120,8 +122,19 @@ def default_path(cid):
 
 @suite.case('/iothread/bytes-reset-stop-and-unplug')
 def _(lab):
-    with Vm(lab, 'iothread', device_args=',iothread=io0',
-            args=['-object', 'iothread,id=io0']) as vm:
+    lab.not_with_daemon('the daemon has a thread for each guest; '
+                        '/thread/bytes-reset-stop-and-unplug')
+    use_for_long(lab, device_args=',iothread=io0',
+                 args=['-object', 'iothread,id=io0'])
+
+
+@suite.case('/thread/bytes-reset-stop-and-unplug')
+def _(lab):
+    use_for_long(lab)
+
+
+def use_for_long(lab, **how):
+    with Vm(lab, 'thread', **how) as vm:
         exchange(lab, vm, 50 * MB)
         both = pairs(lab, vm)
         sent = vm.agent.start('send', 1, 5, 20 * MB)
@@ -149,6 +162,7 @@ def _(lab):
 
 @suite.case('/iothread/migration-in-mid-transfer')
 def _(lab):
+    lab.not_with_daemon('QEMU does not migrate its vhost-user-vsock')
     path = os.path.join(lab.dir, 'iothread-migration')
     with Vm(lab, 'iothread', device_args=',iothread=io0',
             args=['-object', 'iothread,id=io0']) as vm:
@@ -165,6 +179,7 @@ def _(lab):
 
 @suite.case('/device/without-ioeventfd-it-works-too')
 def _(lab):
+    lab.not_with_daemon("QEMU's vhost-user-vsock-pci always has ioeventfd")
     with Vm(lab, 'no-ioeventfd', device_args=',ioeventfd=off') as vm:
         exchange(lab, vm, 20 * MB)
 

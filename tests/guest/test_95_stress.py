@@ -130,16 +130,13 @@ class Stress:
         equal(fields['bad'], '-1')
 
 
-def count_fds(vm):
-    return len(os.listdir(f'/proc/{vm.process.pid}/fd'))
-
-
 @suite.case('/stress/random-deeds-leave-nothing-behind')
 def _(lab):
     seed = int.from_bytes(os.urandom(4), 'little')
     suite.comment(f'seed {seed}')
     with Vm(lab, 'stress') as vm:
-        before = count_fds(vm)
+        worker = vm.worker()
+        before = worker.count_fds()
         stress = Stress(lab, vm, seed)
         end = time.monotonic() + STRESS_S
         while time.monotonic() < end:
@@ -149,8 +146,8 @@ def _(lab):
         vm.agent.call('close', 0, N_SLOTS)
         for host in stress.hosts.values():
             host.close()
-        until(lambda: count_fds(vm) <= before,
-              f'QEMU is back to {before} fds')
+        until(lambda: worker.count_fds() <= before,
+              f'the device is back to {before} fds')
         for slot, host in pairs(lab, vm):
             got = vm.agent.start('recv', slot, 1, 100 * KB)
             pattern.send(host, 1, 100 * KB)
@@ -179,22 +176,9 @@ def _(lab):
             equal(host.recv(1), b'')
             host.close()
             if number in (199, 399):
-                sizes.append((count_fds(vm), memory_kb(vm)))
+                sizes.append((vm.worker().count_fds(), vm.host.memory_kb()))
         (fds, memory), (more_fds, more_memory) = sizes
         suite.comment(f'after 200: {fds} fds, {memory} KB; '
                       f'after 400: {more_fds} fds, {more_memory} KB')
         check(more_fds <= fds + 2, f'{more_fds} fds')
         check(more_memory <= memory + 1000, f'{more_memory} KB')
-
-
-def memory_kb(vm):
-    """Memory of QEMU's heap."""
-    with open(f'/proc/{vm.process.pid}/smaps') as file:
-        heap = False
-        total = 0
-        for line in file:
-            if '-' in line.split(' ')[0]:
-                heap = line.rstrip().endswith('[heap]')
-            elif heap and line.startswith('Rss:'):
-                total += int(line.split()[1])
-    return total

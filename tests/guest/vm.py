@@ -3,16 +3,14 @@
 # One QEMU with a Linux guest and the device, and what a test does to it.
 
 import contextlib
-import ctypes
 import os
-import resource
-import signal
 import socket
 import subprocess
 import time
 
 from agent import Agent
 from hosts import HOST_CID, HOSTS, SEQPACKET, STREAM, TIMEOUT_S
+from process import Process, prepare_child
 from qmp import Qmp, QmpError
 from tap import until
 
@@ -24,22 +22,16 @@ TCG_CPU = ['-cpu', 'qemu64,-cx16']
 # What the agent calls the types of sockets.
 KINDS = {STREAM: 'stream', SEQPACKET: 'seqpacket'}
 
-_libc = ctypes.CDLL(None)
-PR_SET_PDEATHSIG = 1
 
+class Vm(Process):
+    """A guest that runs.  Use as a context manager, or call end()."""
 
-def _prepare_child(max_fds):
-    """In the child: die with the test, and keep to a limit."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if max_fds:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max_fds, max_fds))
-
-
-class Vm:
-    """A guest that runs.  Use as a context manager, or call kill()."""
+    MEMORY_MB = 512
 
     def __init__(self, lab, name, cid=3, device=True, uds_path=None,
-                 device_args='', args=(), start=True, max_fds=None):
+                 device_args='', args=(), start=True, max_fds=None,
+                 daemon=None, chardev_args=''):
+        super().__init__()
         self.lab = lab
         self.name = name
         self.cid = cid
@@ -47,11 +39,14 @@ class Vm:
         self.has_device = device
         self.uds_path = uds_path or os.path.join(self.dir, 'v.sock')
         self.given_path = uds_path is None
-        self.host = HOSTS[lab.backend](lab, self)
         self.device_args = device_args
         self.args = list(args)
+        # Of the process that does the device's work.
         self.max_fds = max_fds
-        self.process = None
+        # The vhost-user daemon, and how QEMU reaches it.
+        self.daemon = daemon
+        self.chardev_args = chardev_args
+        self.host = HOSTS[lab.backend](lab, self)
         self.qmp = None
         self.agent = None
         self.runs = 0
@@ -64,7 +59,7 @@ class Vm:
         return self
 
     def __exit__(self, *_):
-        self.kill()
+        self.end()
 
     # --- QEMU ----------------------------------------------------------------
 
@@ -72,13 +67,13 @@ class Vm:
         return os.path.join(self.dir, name)
 
     def device_options(self):
-        return (f'vhost-vsock-pci,id=vsock0,guest-cid={self.cid}' +
-                self.host.device_options() + self.device_args)
+        return self.host.device_options() + self.device_args
 
     def _argv(self, more):
         argv = [
             self.lab.qemu, '-nodefaults', '-no-user-config',
-            '-name', self.name, '-accel', self.lab.accel, '-m', '512',
+            '-name', self.name, '-accel', self.lab.accel,
+            '-m', str(self.MEMORY_MB),
             *(TCG_CPU if self.lab.accel == 'tcg' else []),
             '-display', 'none', '-vga', 'none',
             '-kernel', self.lab.image.kernel,
@@ -94,6 +89,7 @@ class Vm:
                         'server=on,wait=off',
             '-mon', 'chardev=qmp,mode=control',
         ]
+        argv += self.host.qemu_options()
         if self.has_device:
             argv += ['-device', self.device_options()]
         return argv + self.args + list(more)
@@ -101,11 +97,12 @@ class Vm:
     def start(self, *more):
         """Start QEMU; the guest need not be up on return."""
         self.runs += 1
+        self.host.start()
         with open(self.file('stderr'), 'ab') as stderr:
             self.process = subprocess.Popen(
                 self._argv(more), stdin=subprocess.DEVNULL,
                 stdout=stderr, stderr=stderr,
-                preexec_fn=lambda: _prepare_child(self.max_fds))
+                preexec_fn=lambda: prepare_child(self.host.qemu_max_fds()))
         self.agent = Agent(self._connect('agent'))
         try:
             self.qmp = Qmp(self._connect('qmp'))
@@ -155,25 +152,19 @@ class Vm:
 
     def describe(self):
         """For a failed test: what was going on."""
-        state = 'not started'
-        if self.process:
-            code = self.process.poll()
-            state = 'running' if code is None else f'ended with {code}'
-        return (f'guest {self.name}, CID {self.cid}: QEMU {state}\n'
+        return (f'guest {self.name}, CID {self.cid}: QEMU {self.state()}\n'
                 f'--- its messages:\n{self.stderr()}'
                 f'--- the guest\'s console:\n{self._tail("console")}')
 
-    def is_alive(self):
-        return self.process is not None and self.process.poll() is None
-
     def kill(self):
         """End QEMU at once, as a crash would."""
-        if self.process is None:
-            return
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        super().kill()
         self._close()
+
+    def end(self):
+        """End QEMU, and what works for it alone."""
+        self.kill()
+        self.host.stop()
 
     def quit(self):
         """End QEMU in an orderly way; its exit code must be 0."""
@@ -190,11 +181,12 @@ class Vm:
         self.agent = self.qmp = None
 
     def cpu_seconds(self):
-        """User and system time of QEMU so far."""
-        with open(f'/proc/{self.process.pid}/stat') as file:
-            fields = file.read().rsplit(')', 1)[1].split()
-        ticks = int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf('SC_CLK_TCK')
+        """Time of QEMU, and of what does the device's work, so far."""
+        return super().cpu_seconds() + self.host.cpu_seconds()
+
+    def worker(self):
+        """The process that does the device's work."""
+        return self.host.worker()
 
     def migrate_to(self, path, timeout_s=60):
         """Save the guest into a file; the VM is stopped afterwards.
