@@ -91,7 +91,7 @@ typedef struct VskConn {
     bool asked_credit;         /* CREDIT_REQUEST sent, not a word since */
     uint32_t guest_shutdown;   /* VSK_SHUTDOWN_* that the guest has said */
     uint32_t told_shutdown;    /* VSK_SHUTDOWN_* that the guest has heard */
-    uint32_t burst;            /* RX chains the next read is likely to fill */
+    uint32_t burst;            /* RX chains worth having for the next read */
 
     /* For the owner's lists; no meaning in here. */
     GList ready_link;

@@ -45,6 +45,7 @@ struct VskDev {
     VskStats stats;
     Batch batch;
     VskChain rx_chains[VSK_TURN_CHAINS];
+    uint32_t rx_room[VSK_TURN_CHAINS]; /* bytes of payload that each takes */
     struct iovec rx_iov[VSK_TURN_IOV];
 };
 

@@ -56,18 +56,20 @@ static size_t rx_room(const VskChain *chain)
 }
 
 /*
- * Add the payload area of @chain to the @n_iov pieces in rx_iov.  Returns the
- * new number, or 0 if it has none or does not fit.
+ * Add the payload area of chain @i of rx_chains to the @n_iov pieces in
+ * rx_iov.  Returns the new number, or 0 if it has none or does not fit.
  */
-static unsigned int add_rx_area(VskDev *dev, const VskChain *chain,
+static unsigned int add_rx_area(VskDev *dev, unsigned int i,
                                 unsigned int n_iov)
 {
+    const VskChain *chain = &dev->rx_chains[i];
     size_t room = rx_room(chain);
     size_t len;
 
     if (!room || chain->n_in > VSK_TURN_IOV - n_iov) {
         return 0;
     }
+    dev->rx_room[i] = (uint32_t)room;
     return n_iov + vsk_iov_slice(dev->rx_iov + n_iov, VSK_TURN_IOV - n_iov,
                                  chain->in, chain->n_in, VSK_HDR_SIZE, room,
                                  &len);
@@ -81,16 +83,42 @@ static unsigned int push_data(VskDev *dev, VskConn *conn, size_t total,
     unsigned int i = 0;
 
     do {
-        VskChain *chain = &dev->rx_chains[i];
-        size_t len = MIN(rx_room(chain), total);
+        uint32_t len = (uint32_t)MIN(dev->rx_room[i], total);
         VskHdr hdr;
 
         total -= len;
-        vsk_conn_make_rw(conn, (uint32_t)len, total == 0, &hdr);
-        push_packet(dev, chain, &hdr);
+        vsk_conn_make_rw(conn, len, total == 0, &hdr);
+        push_packet(dev, &dev->rx_chains[i], &hdr);
     } while (++i < n_chains && total);
     g_assert(total == 0);
     return i;
+}
+
+/*
+ * Take more chains for the turn of @conn, whose first area is in rx_iov: as
+ * many as it is likely to fill, and none for the rest of a turn only.  Returns
+ * the number of chains.
+ */
+static unsigned int pop_more(VskDev *dev, VskConn *conn, unsigned int *n_iov)
+{
+    unsigned int want = vsk_conn_wants_chains(conn);
+    uint32_t bytes = dev->rx_room[0];
+    unsigned int n = 1;
+
+    while (n < want && bytes + dev->rx_room[n - 1] <= VSK_TURN_BYTES &&
+           dev->ops->pop(dev->opaque, VSK_QUEUE_RX, &dev->rx_chains[n])) {
+        unsigned int more = add_rx_area(dev, n, *n_iov);
+
+        if (!more) {
+            /* Too small, or too many pieces: let it come first, next time. */
+            dev->ops->unpop(dev->opaque, VSK_QUEUE_RX, &dev->rx_chains[n]);
+            break;
+        }
+        bytes += dev->rx_room[n];
+        *n_iov = more;
+        n++;
+    }
+    return n;
 }
 
 /*
@@ -100,28 +128,16 @@ static unsigned int push_data(VskDev *dev, VskConn *conn, size_t total,
 static unsigned int send_data(VskDev *dev, VskConn *conn,
                               const VskChain *first)
 {
-    unsigned int want = vsk_conn_wants_chains(conn);
-    unsigned int n = 1, used = 0, n_iov;
+    unsigned int n, n_iov, used = 0;
     size_t total;
 
     dev->rx_chains[0] = *first;
-    n_iov = add_rx_area(dev, first, 0);
+    n_iov = add_rx_area(dev, 0, 0);
     if (!n_iov) {
         refuse_rx(dev, &dev->rx_chains[0]);
         return 1;
     }
-    while (n < want &&
-           dev->ops->pop(dev->opaque, VSK_QUEUE_RX, &dev->rx_chains[n])) {
-        unsigned int more = add_rx_area(dev, &dev->rx_chains[n], n_iov);
-
-        if (!more) {
-            /* Too small, or too many pieces: let it come first, next time. */
-            dev->ops->unpop(dev->opaque, VSK_QUEUE_RX, &dev->rx_chains[n]);
-            break;
-        }
-        n_iov = more;
-        n++;
-    }
+    n = pop_more(dev, conn, &n_iov);
     switch (vsk_conn_read(conn, dev->rx_iov, n_iov, &total)) {
     case VSK_READ_NOTHING:
         break;

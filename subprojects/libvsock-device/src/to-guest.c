@@ -98,7 +98,6 @@ unsigned int vsk_conn_wants_chains(const VskConn *conn)
 
 static VskReadResult nothing_read(VskConn *conn, ssize_t n)
 {
-    conn->burst = 1;
     read_nothing(conn, n);
     vsk_conn_settle_ends(conn);
     return VSK_READ_NOTHING;
@@ -154,10 +153,9 @@ VskReadResult vsk_conn_read(VskConn *conn, const struct iovec *iov,
     }
     vsk_credit_sent(&conn->credit, (uint32_t)n);
     conn->in_message = msg.left > 0;
-    if ((size_t)n == asked) {
-        conn->burst = MIN(conn->burst * 2, VSK_TURN_CHAINS);
-    } else {
-        conn->burst = MAX(conn->burst / 2, 1);
+    /* What fills a chain is likely to fill more of them, next time. */
+    conn->burst = (size_t)n >= iov[0].iov_len ? VSK_TURN_CHAINS : 1;
+    if ((size_t)n < asked) {
         /* Is there more, or the end itself, that no event will tell of? */
         conn->readable = conn->ends || conn->urgent || msg.any;
     }

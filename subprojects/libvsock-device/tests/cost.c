@@ -353,8 +353,7 @@ int main(int argc, char **argv)
     guest_to_host(&cost, "guest-to-host-4096", 4096, 32);
     guest_to_host(&cost, "guest-to-host-65536", 65536, 2);
     host_to_guest(&cost, "host-to-guest-64", 64, 1);
-    host_to_guest(&cost, "host-to-guest-4052", 16 * (RX_SIZE - VSK_HDR_SIZE),
-                  16);
+    host_to_guest(&cost, "host-to-guest-65536", 65536, 17);
     connections_of_guest(&cost);
     connections_of_host(&cost);
     vsk_dev_free(cost.dev);

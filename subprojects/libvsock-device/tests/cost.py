@@ -26,7 +26,7 @@ MEASURED = {
     'guest-to-host-4096': 412,
     'guest-to-host-65536': 1243,
     'host-to-guest-64': 2053,
-    'host-to-guest-4052': 657,
+    'host-to-guest-65536': 617,
     'connection-of-guest': 7630,
     'connection-of-host': 9035,
 }
