@@ -116,6 +116,13 @@
  */
 #define VSK_BATCH_CHAINS 128u
 
+/*
+ * Bytes of SO_SNDBUF of a host stream socket that was full once: a flow's
+ * window.  Linux doubles it, and takes no more than net.core.wmem_max.
+ * Test: /stream/write/full-gets-a-larger-buffer
+ */
+#define VSK_HOST_SNDBUF 262144
+
 /* Staged messages written to one host socket in one turn. */
 #define VSK_TURN_MESSAGES 32u
 

@@ -17,6 +17,9 @@ typedef struct VskStreamSocket {
     int fd;
     bool say_ok; /* its client waits for an "OK <port>" line */
 
+    /* Of stream.c. */
+    bool is_wide; /* its send buffer was made larger */
+
     /* Of seqpacket.c. */
     VskMessage next; /* the next message, if it is known */
     bool in_message; /* part of it was read */

@@ -103,6 +103,29 @@ ssize_t vsk_socket_writev(VskStream *stream, const struct iovec *iov,
     return n < 0 ? -errno : n;
 }
 
+/*
+ * A program that does not keep up gets a larger send buffer, once: then it has
+ * something to read while we sleep, which Linux lets us do until three
+ * quarters of the buffer are free.
+ */
+static ssize_t socket_writev(VskStream *stream, const struct iovec *iov,
+                             int n_iov)
+{
+    VskStreamSocket *s = vsk_stream_socket(stream);
+    ssize_t n = vsk_socket_writev(stream, iov, n_iov);
+
+    if (n == -EAGAIN && !s->is_wide) {
+        int size = VSK_HOST_SNDBUF;
+
+        s->is_wide = true;
+        if (setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size,
+                       sizeof(size)) == 0) {
+            n = vsk_socket_writev(stream, iov, n_iov);
+        }
+    }
+    return n;
+}
+
 void vsk_socket_shutdown(VskStream *stream, int how)
 {
     /* Fails only when the peer is gone, and then there is none to tell. */
@@ -141,7 +164,7 @@ void vsk_socket_close(VskStream *stream)
 
 static const VskStreamOps socket_ops = {
     .readv = socket_readv,
-    .writev = vsk_socket_writev,
+    .writev = socket_writev,
     .shutdown = vsk_socket_shutdown,
     .accepted = vsk_socket_accepted,
     .peek = socket_peek,

@@ -4,6 +4,7 @@
  * The socket stream: stream.h, and what of the kernel it relies on.
  */
 
+#include "limits.h"
 #include "stream.h"
 #include "temp-dir.h"
 
@@ -268,6 +269,39 @@ static void test_full_is_short_then_eagain(void)
     pair_free(&pair);
 }
 
+static int send_buffer(const Pair *pair)
+{
+    int size = 0;
+    socklen_t len = sizeof(size);
+
+    g_assert_cmpint(getsockopt(pair->stream->ops->get_fd(pair->stream),
+                               SOL_SOCKET, SO_SNDBUF, &size, &len), ==, 0);
+    return size;
+}
+
+static void test_full_gets_a_larger_buffer(void)
+{
+    Pair pair = pair_new(false);
+    int before = send_buffer(&pair), wide;
+    size_t len = 4 << 20;
+    g_autofree char *big = g_malloc0(len);
+    struct iovec iov = { big, len };
+
+    g_assert_cmpint(stream_writes(&pair, "hello"), ==, 5);
+    g_assert_cmpint(send_buffer(&pair), ==, before); /* not for all */
+    while (pair.stream->ops->writev(pair.stream, &iov, 1) > 0) {
+    }
+    wide = send_buffer(&pair);
+    g_assert_cmpint(wide, >, before);
+    g_assert_cmpint(wide, <=, 2 * VSK_HOST_SNDBUF);
+    while (read(pair.host, big, len) > 0) {
+    }
+    while (pair.stream->ops->writev(pair.stream, &iov, 1) > 0) {
+    }
+    g_assert_cmpint(send_buffer(&pair), ==, wide); /* once */
+    pair_free(&pair);
+}
+
 static void test_write_to_a_closed_one_is_epipe(void)
 {
     Pair pair = pair_new(false);
@@ -420,6 +454,8 @@ int main(int argc, char **argv)
     g_test_add_func("/stream/write/gathers", test_write_gathers);
     g_test_add_func("/stream/write/full-is-short-then-eagain",
                     test_full_is_short_then_eagain);
+    g_test_add_func("/stream/write/full-gets-a-larger-buffer",
+                    test_full_gets_a_larger_buffer);
     g_test_add_func("/stream/write/to-a-closed-one-is-epipe",
                     test_write_to_a_closed_one_is_epipe);
     g_test_add_func("/stream/write/to-a-reset-one-is-epipe",
