@@ -16,15 +16,19 @@
 #define LINE_NOW '@'
 #define LINE_SKIP '-'
 #define LINE_FAIL '!'
-#define LINE_QEMU '~' /* QEMU ended */
+#define LINE_END '~' /* QEMU, or the daemon, ended */
 
-/* Lines of QEMU's output shown on failure, at most. */
+/* Lines of a log shown on failure, at most. */
 #define LOG_LINES 40
+
+#define QEMU_LOG "log"
 
 /* How long an abort waits for the news that QEMU has ended. */
 #define ABORT_WAIT_NS 500000000
 
 static int case_fd = -1;
+
+static pid_t daemon_pid; /* 0: none was started */
 
 /* --- The child ------------------------------------------------------------ */
 
@@ -87,17 +91,19 @@ static size_t put_number(char *buf, unsigned number)
 /* Only functions that are safe in a signal handler from here on. */
 static void on_child(int signo, siginfo_t *info, void *context)
 {
+    const char *who = info->si_pid == daemon_pid ? "~the daemon" : "~QEMU";
     const char *how = info->si_code == CLD_EXITED ?
-                      "~QEMU ended by itself, exit status " :
-                      "~QEMU ended by signal ";
+                      " ended by itself, exit status " : " ended by signal ";
     char line[80];
-    size_t n = strlen(how);
+    size_t n = strlen(who);
 
     if (info->si_code != CLD_EXITED && info->si_code != CLD_KILLED &&
         info->si_code != CLD_DUMPED) {
         return;
     }
-    memcpy(line, how, n);
+    memcpy(line, who, n);
+    memcpy(line + n, how, strlen(how));
+    n += strlen(how);
     n += put_number(line + n, info->si_status);
     line[n++] = '\n';
     if (write(case_fd, line, n) < 0) {
@@ -117,6 +123,11 @@ void vvt_case_qemu_may_exit(bool may)
         action.sa_sigaction = on_child;
     }
     sigaction(SIGCHLD, &action, NULL);
+}
+
+void vvt_case_daemon_runs(pid_t pid)
+{
+    daemon_pid = pid;
 }
 
 /*
@@ -161,7 +172,7 @@ static void G_GNUC_NORETURN child(VvtCaseBody body, const void *opaque,
 typedef struct Watch {
     VvtVerdict verdict;
     bool verbose;
-    bool qemu_ended;
+    bool ended;  /* QEMU, or the daemon */
     char *now;
     GString *text;
     GString *line; /* what came of the next one */
@@ -183,8 +194,8 @@ static void take_line(Watch *w, const char *line)
         w->verdict = MAX(w->verdict, VVT_SKIP);
         g_string_append(w->text, line + 1);
         break;
-    case LINE_QEMU:
-        w->qemu_ended = true;
+    case LINE_END:
+        w->ended = true;
         /* fall through */
     case LINE_FAIL:
         w->verdict = VVT_FAIL;
@@ -223,8 +234,10 @@ static bool watch_child(Watch *w, int fd, unsigned timeout_s)
     }
 }
 
-static void append_log(GString *text, const char *path)
+static void append_log(GString *text, const char *title, const char *dir,
+                       const char *name)
 {
+    g_autofree char *path = g_build_filename(dir, name, NULL);
     g_autofree char *log = NULL;
     g_auto(GStrv) lines = NULL;
     unsigned n;
@@ -235,7 +248,7 @@ static void append_log(GString *text, const char *path)
     }
     lines = g_strsplit(g_strchomp(log), "\n", -1);
     n = g_strv_length(lines);
-    g_string_append(text, "  QEMU, and the libraries this test uses, said:\n");
+    g_string_append_printf(text, "  %s said:\n", title);
     for (i = n > LOG_LINES ? n - LOG_LINES : 0; i < n; i++) {
         g_string_append_printf(text, "    %s\n", lines[i]);
     }
@@ -253,7 +266,7 @@ static void judge(Watch *w, int status, bool in_time, unsigned timeout_s)
     } else if (WEXITSTATUS(status) != 0) {
         g_string_append_printf(w->text, "the case ended with exit status "
                                "%d\n", WEXITSTATUS(status));
-    } else if (!w->qemu_ended) {
+    } else if (!w->ended) {
         return;
     }
     w->verdict = VVT_FAIL;
@@ -301,7 +314,7 @@ VvtVerdict vvt_case_run(VvtCaseBody body, const void *opaque,
                                "%s\n", strerror(errno));
         return VVT_FAIL;
     }
-    log = g_build_filename(dir, "log", NULL);
+    log = g_build_filename(dir, QEMU_LOG, NULL);
     fflush(stdout);
     fflush(stderr);
     pid = fork();
@@ -326,7 +339,9 @@ VvtVerdict vvt_case_run(VvtCaseBody body, const void *opaque,
     close(fds[0]);
     judge(&w, status, in_time, timeout_s);
     if (w.verdict == VVT_FAIL) {
-        append_log(ret_text, log);
+        append_log(ret_text, "QEMU, and the libraries this test uses,", dir,
+                   QEMU_LOG);
+        append_log(ret_text, "The daemon", dir, VVT_CASE_DAEMON_LOG);
     }
     remove_dir(dir);
     g_string_free(w.line, true);

@@ -6,11 +6,15 @@
  * libqtest and libqos abort when QEMU dies or a register reads wrongly.  Each
  * case therefore runs in a child, which the parent watches: whatever happens
  * there, or however long nothing happens, is a failure of that case alone,
- * and is reported with what QEMU wrote to its standard error.
+ * and is reported with what QEMU, and the daemon if there is one, wrote to
+ * their standard error.
  */
 
 #ifndef VHOST_VSOCK_CASE_H
 #define VHOST_VSOCK_CASE_H
+
+/* In the case's directory: what the daemon writes. */
+#define VVT_CASE_DAEMON_LOG "daemon-log"
 
 typedef enum VvtVerdict {
     VVT_PASS,
@@ -48,9 +52,12 @@ void vvt_case_fail(VvtCase *c, const char *text);
 
 /*
  * QEMU's end is part of the plan, or is none: then it ends the case as a
- * failure at once.
+ * failure at once, and so does the daemon's.
  */
 void vvt_case_qemu_may_exit(bool may);
+
+/* Which of the children is the daemon; SIGCHLD is blocked meanwhile. */
+void vvt_case_daemon_runs(pid_t pid);
 
 /*
  * To be called when libqtest has started QEMU: its own way to deal with an

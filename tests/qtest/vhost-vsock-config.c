@@ -9,6 +9,9 @@
 
 #define KERNEL_NODE "/dev/vhost-vsock"
 
+/* RAM of the guest with vhost-user: what "-machine pc" has by default. */
+#define RAM_MIB 128
+
 static char *env_or_null(const char *name)
 {
     const char *value = g_getenv(name);
@@ -28,6 +31,12 @@ static void G_GNUC_PRINTF(3, 4) cannot(VvtConfig *config, bool is_mistake,
     config->cannot = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     config->is_mistake = is_mistake;
+}
+
+static const char *device_name(const VvtConfig *config)
+{
+    return config->backend == VVT_BACKEND_VHOST_USER ?
+           "vhost-user-vsock-pci" : "vhost-vsock-pci";
 }
 
 /*
@@ -50,7 +59,8 @@ static char *query_properties(VvtConfig *config)
         return NULL;
     }
     /* By a shell, because libqtest starts it so: it may hold arguments. */
-    command = g_strdup_printf("exec %s -device vhost-vsock-pci,help", binary);
+    command = g_strdup_printf("exec %s -device %s,help", binary,
+                              device_name(config));
     argv[2] = command;
     if (!g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_DEFAULT, NULL, NULL,
                       &out, &err, &status, &error)) {
@@ -60,7 +70,8 @@ static char *query_properties(VvtConfig *config)
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         cannot(config, WIFEXITED(status) &&
                WEXITSTATUS(status) >= EXIT_CANNOT_RUN,
-               "%s: no vhost-vsock-pci: %s", binary, g_strstrip(err));
+               "%s: no %s: %s", binary, device_name(config),
+               g_strstrip(err));
         return NULL;
     }
     return g_steal_pointer(&out);
@@ -70,8 +81,7 @@ static bool parse_backend(const char *name, VvtBackend *ret_backend)
 {
     VvtBackend b;
 
-    /* vhost-user would need a daemon, which nothing here starts. */
-    for (b = 0; b < VVT_BACKEND_VHOST_USER; b++) {
+    for (b = 0; b < VVT_BACKEND_NUM; b++) {
         if (strcmp(name, vvt_backend_name[b]) == 0) {
             *ret_backend = b;
             return true;
@@ -91,15 +101,11 @@ static char *check_kernel_node(void)
     return NULL;
 }
 
-static void choose_backend(VvtConfig *config, const char *asked)
+/* What the emulator, or the kernel, still needs of QEMU and of this machine. */
+static void check_backend(VvtConfig *config, bool asked)
 {
     g_autofree char *node = check_kernel_node();
 
-    if (asked && !parse_backend(asked, &config->backend)) {
-        cannot(config, true, "VHOST_VSOCK_TEST_BACKEND=%s: emulator or "
-               "kernel expected", asked);
-        return;
-    }
     if (!asked) {
         config->backend = config->has_backend_property ?
                           VVT_BACKEND_EMULATOR : VVT_BACKEND_KERNEL;
@@ -115,30 +121,97 @@ static void choose_backend(VvtConfig *config, const char *asked)
     }
 }
 
+static bool read_waive(VvtConfig *config)
+{
+    static const struct {
+        const char *name;
+        VvtWaive bit;
+    } names[] = {
+        { "names", VVT_WAIVE_NAMES },
+        { "ok-port", VVT_WAIVE_OK_PORT },
+        { "end", VVT_WAIVE_END },
+    };
+    g_autofree char *text = env_or_null("VHOST_VSOCK_TEST_WAIVE");
+    g_auto(GStrv) words = g_strsplit(text ?: "", ",", -1);
+    unsigned i, j;
+
+    for (i = 0; words[i]; i++) {
+        for (j = 0; j < G_N_ELEMENTS(names); j++) {
+            if (strcmp(words[i], names[j].name) == 0) {
+                config->waive |= names[j].bit;
+                break;
+            }
+        }
+        if (j == G_N_ELEMENTS(names)) {
+            cannot(config, true, "VHOST_VSOCK_TEST_WAIVE=%s: names, ok-port "
+                   "and end expected, with ',' between", text);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The daemon's command line; whether its program can be run is seen later. */
+static bool read_daemon(VvtConfig *config)
+{
+    g_autofree char *text = env_or_null("VHOST_VSOCK_TEST_DAEMON");
+    g_autoptr(GError) error = NULL;
+
+    if (!text) {
+        cannot(config, true, "VHOST_VSOCK_TEST_DAEMON is not set, and no "
+               "vhost-user-vsock was found beside the executable or in PATH");
+        return false;
+    }
+    if (!g_shell_parse_argv(text, NULL, &config->daemon, &error)) {
+        cannot(config, true, "VHOST_VSOCK_TEST_DAEMON=%s: %s", text,
+               error->message);
+        return false;
+    }
+    return true;
+}
+
+/* False: a variable is wrong, which @config then says. */
+static bool read_environment(VvtConfig *config, bool *ret_asked)
+{
+    g_autofree char *backend = env_or_null("VHOST_VSOCK_TEST_BACKEND");
+    g_autofree char *slow = env_or_null("VHOST_VSOCK_TEST_SLOW");
+    guint64 factor = 1;
+
+    if (slow &&
+        !g_ascii_string_to_unsigned(slow, 10, 1, 100, &factor, NULL)) {
+        cannot(config, true, "VHOST_VSOCK_TEST_SLOW=%s: a factor from 1 to "
+               "100 expected", slow);
+        return false;
+    }
+    config->slow = factor;
+    if (backend && !parse_backend(backend, &config->backend)) {
+        cannot(config, true, "VHOST_VSOCK_TEST_BACKEND=%s: emulator, kernel "
+               "or vhost-user expected", backend);
+        return false;
+    }
+    *ret_asked = backend != NULL;
+    return config->backend != VVT_BACKEND_VHOST_USER ||
+           (read_waive(config) && read_daemon(config));
+}
+
 const VvtConfig *vvt_config_get(void)
 {
     static VvtConfig config;
     static bool done;
-    g_autofree char *asked = env_or_null("VHOST_VSOCK_TEST_BACKEND");
-    g_autofree char *slow = env_or_null("VHOST_VSOCK_TEST_SLOW");
     g_autofree char *properties = NULL;
-    guint64 factor = 1;
+    bool asked = false;
 
     if (done) {
         return &config;
     }
     done = true;
-    if (slow &&
-        !g_ascii_string_to_unsigned(slow, 10, 1, 100, &factor, NULL)) {
-        cannot(&config, true, "VHOST_VSOCK_TEST_SLOW=%s: a factor from 1 to "
-               "100 expected", slow);
+    if (!read_environment(&config, &asked)) {
         return &config;
     }
-    config.slow = factor;
     properties = query_properties(&config);
-    if (properties) {
+    if (properties && config.backend != VVT_BACKEND_VHOST_USER) {
         config.has_backend_property = strstr(properties, " backend=") != NULL;
-        choose_backend(&config, asked);
+        check_backend(&config, asked);
     }
     return &config;
 }
@@ -154,37 +227,49 @@ bool vvt_config_usable(const VvtConfig *config)
     return !config->cannot;
 }
 
-static bool try_binary(const char *dir, const char *below)
+static bool try_program(const char *variable, bool quote, const char *dir,
+                        const char *below)
 {
     g_autofree char *path = g_build_filename(dir, below, NULL);
+    g_autofree char *quoted = g_shell_quote(path);
 
     if (!g_file_test(path, G_FILE_TEST_IS_EXECUTABLE)) {
         return false;
     }
-    g_setenv("QTEST_QEMU_BINARY", path, true);
+    g_setenv(variable, quote ? quoted : path, true);
     return true;
 }
 
-void vvt_config_find_qemu(const char *argv0)
+/* @in_tree: where it is in QEMU's build tree, seen from this executable. */
+static void find_program(const char *argv0, const char *variable, bool quote,
+                         const char *name, const char *in_tree)
 {
-    const char *name = "qemu-system-x86_64";
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     g_autofree char *dir = g_path_get_dirname(self ?: argv0);
     g_autofree char *argv0_dir = g_path_get_dirname(argv0);
     g_autofree char *in_path = NULL;
 
-    if (g_getenv("QTEST_QEMU_BINARY")) {
+    if (g_getenv(variable)) {
         return;
     }
     /* As installed side by side, then as in QEMU's build tree. */
-    if (try_binary(argv0_dir, name) || try_binary(dir, name) ||
-        try_binary(dir, "../../qemu-system-x86_64")) {
+    if (try_program(variable, quote, argv0_dir, name) ||
+        try_program(variable, quote, dir, name) ||
+        try_program(variable, quote, dir, in_tree)) {
         return;
     }
     in_path = g_find_program_in_path(name);
     if (in_path) {
-        g_setenv("QTEST_QEMU_BINARY", in_path, true);
+        try_program(variable, quote, "/", in_path);
     }
+}
+
+void vvt_config_find_programs(const char *argv0)
+{
+    find_program(argv0, "QTEST_QEMU_BINARY", false, "qemu-system-x86_64",
+                 "../../qemu-system-x86_64");
+    find_program(argv0, "VHOST_VSOCK_TEST_DAEMON", true, "vhost-user-vsock",
+                 "../../contrib/vhost-user-vsock/vhost-user-vsock");
 }
 
 uint64_t vvt_config_guest_cid(const VvtConfig *config)
@@ -193,11 +278,32 @@ uint64_t vvt_config_guest_cid(const VvtConfig *config)
     return config->backend == VVT_BACKEND_KERNEL ? 0x10000000 + getpid() : 3;
 }
 
+/*
+ * A daemon maps the guest's memory, and has the guest's CID from elsewhere.
+ *
+ * Debian's QEMU has no qtest accelerator, and then takes the next.  The clock
+ * and the CPU are of no account here: our firmware halts it.
+ */
+static char *vhost_user_args(const char *dir)
+{
+    return g_strdup_printf("-accel qtest -accel tcg"
+                           " -machine pc,memory-backend=ram0 -nodefaults"
+                           " -m %u -object memory-backend-memfd,id=ram0,"
+                           "size=%uM,share=on"
+                           " -chardev socket,id=daemon0,path=%s/%s"
+                           " -device vhost-user-vsock-pci,id=vsock0,"
+                           "addr=04.0,chardev=daemon0",
+                           RAM_MIB, RAM_MIB, dir, VVT_VHOST_SOCKET);
+}
+
 char *vvt_config_qemu_args(const VvtConfig *config, uint64_t guest_cid,
-                           const char *uds_path)
+                           const char *dir)
 {
     g_autoptr(GString) args = g_string_new("-machine pc -nodefaults");
 
+    if (config->backend == VVT_BACKEND_VHOST_USER) {
+        return vhost_user_args(dir);
+    }
     g_string_append_printf(args, " -device vhost-vsock-pci,id=vsock0,"
                            "addr=04.0,guest-cid=%" PRIu64, guest_cid);
     if (config->has_backend_property) {
@@ -205,7 +311,7 @@ char *vvt_config_qemu_args(const VvtConfig *config, uint64_t guest_cid,
                                vvt_backend_name[config->backend]);
     }
     if (config->backend == VVT_BACKEND_EMULATOR) {
-        g_string_append_printf(args, ",uds-path=%s", uds_path);
+        g_string_append_printf(args, ",uds-path=%s/%s", dir, VVT_UDS_PATH);
     }
     return g_string_free(g_steal_pointer(&args), false);
 }

@@ -74,7 +74,7 @@ def check_members():
 
 def check_first_object():
     return undocumented(find(r'"(_[a-z_]+)"', source('script'), 4) +
-                        list(REASONS))
+                        sum(map(list, REASONS.values()), []))
 
 
 def check_header():
@@ -94,7 +94,8 @@ def check_values():
 
 def check_environment():
     text = ''.join(source(part) for part in ('test', 'config'))
-    return undocumented(find(r'(?:getenv|env_or_null)\("(\w+)"\)', text, 4))
+    return undocumented(find(r'(?:getenv|env_or_null)\("(\w+)"\)', text, 5) +
+                        find(r'\{ "([\w-]+)", VVT_WAIVE_', text, 3))
 
 
 def strings(value):
@@ -127,21 +128,32 @@ def check_every_row():
     return sorted(known_rows() - tested)
 
 
-REASONS = ('_linux_breaks', '_linux_differs', '_linux_lacks',
-           '_emulator_lacks')
+# Backends other than the emulator, and why they part from it.
+REASONS = {
+    'kernel': ('_linux_breaks', '_linux_differs', '_linux_lacks',
+               '_emulator_lacks'),
+    'vhost-user': ('_vhost_user_lacks',),
+}
+
+
+def parted(one, other, head, steps):
+    """Whether the script, or a step, is for one backend and not the other."""
+    return any((one in names) != (other in names) for names in
+               [strings(head.get('_requires', []))] +
+               [strings(step.get('only', [])) for step in steps])
 
 
 def check_reasons():
     """What is not for every backend says why, and nothing else does."""
     wrong = []
     for name, head, steps in scripts():
-        needs = strings(head.get('_requires', []))
-        parted = any('only' in step for step in steps) or \
-            ('emulator' in needs) != ('kernel' in needs)
-        given = [member for member in REASONS if head.get(member)]
-        if len(given) != parted:
-            wrong.append('%s: %d of %s, %d expected'
-                         % (name, len(given), ', '.join(REASONS), parted))
+        for backend, members in REASONS.items():
+            expected = parted('emulator', backend, head, steps)
+            given = [member for member in members if head.get(member)]
+            if len(given) != expected:
+                wrong.append('%s: %d of %s, %d expected'
+                             % (name, len(given), ', '.join(members),
+                                expected))
     return wrong
 
 

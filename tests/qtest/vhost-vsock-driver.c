@@ -23,6 +23,13 @@ enum { RX, TX, EVENT, QUEUES };
 #define EVENT_CHAINS 4
 
 #define BIOS_SIZE 65536 /* bytes; the machine wants a multiple of it */
+#define RESET_VECTOR 0xfff0
+
+static const uint8_t bios_code[] = {
+    0xfa,       /* cli */
+    0xf4,       /* hlt */
+    0xeb, 0xfd, /* jmp back to the hlt, should it wake up */
+};
 
 /* Features this driver can cope with. */
 #define KNOWN_FEATURES (1ull << VIRTIO_F_VERSION_1 |             \
@@ -60,16 +67,17 @@ void vvt_packet_free(VvtPacket *packet)
 }
 
 /*
- * No CPU runs under qtest, but the machine wants firmware to load: an empty
- * one will do, and then none needs to be installed.
+ * No CPU runs under qtest, but the machine wants firmware to load.  This needs
+ * none to be installed, and halts a CPU that does run.
  */
 static char *make_bios(const char *dir)
 {
     g_autofree char *path = g_build_filename(dir, "bios", NULL);
-    g_autofree char *zeros = g_malloc0(BIOS_SIZE);
+    g_autofree char *image = g_malloc0(BIOS_SIZE);
     g_autoptr(GError) error = NULL;
 
-    g_file_set_contents(path, zeros, BIOS_SIZE, &error);
+    memcpy(image + RESET_VECTOR, bios_code, sizeof(bios_code));
+    g_file_set_contents(path, image, BIOS_SIZE, &error);
     g_assert_no_error(error);
     return g_steal_pointer(&path);
 }
@@ -77,9 +85,9 @@ static char *make_bios(const char *dir)
 static void start_qemu(VvtDriver *driver, const char *more)
 {
     g_autofree char *bios = make_bios(driver->dir);
-    g_autofree char *uds = g_build_filename(driver->dir, "guest.vsock", NULL);
-    g_autofree char *args =
-        vvt_config_qemu_args(driver->config, driver->guest_cid, uds);
+    g_autofree char *args = vvt_config_qemu_args(driver->config,
+                                                 driver->guest_cid,
+                                                 driver->dir);
     g_autofree char *all = g_strdup_printf("-bios %s %s %s", bios, args,
                                             more);
 

@@ -44,7 +44,7 @@ VvtHost *vvt_host_new(const VvtConfig *config, uint64_t guest_cid,
 
     host->config = config;
     host->guest_cid = guest_cid;
-    host->uds_path = g_build_filename(dir, "guest.vsock", NULL);
+    host->uds_path = g_build_filename(dir, VVT_UDS_PATH, NULL);
     host->socks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
                                         sock_free);
     return host;
@@ -88,6 +88,7 @@ static VvtSock *add_sock(VvtHost *host, const char *id, int fd, int type)
     sock->fd = fd;
     sock->type = type;
     sock->passcred = needs_passcred(host, type);
+    sock->any_ok = host->config->waive & VVT_WAIVE_OK_PORT;
     sock->line = g_string_new(NULL);
     g_hash_table_insert(host->socks, g_strdup(id), sock);
     return sock;
@@ -295,6 +296,11 @@ int vvt_host_accept(VvtHost *host, const char *id, const VvtSock *listener,
         *ret_peer_port = addr.vm.svm_port;
         return 0;
     }
+    if ((host->config->waive & VVT_WAIVE_NAMES) &&
+        len <= offsetof(struct sockaddr_un, sun_path)) {
+        *ret_peer_cid = VVT_CID_GUEST;
+        return 0;
+    }
     return parse_source(&addr.un, len, ret_peer_cid, ret_peer_port);
 }
 
@@ -342,8 +348,11 @@ static VvtAnswer parse_answer(VvtSock *sock)
     }
     number = g_strndup(sock->line->str + 3, sock->line->len - 4);
     if (!g_ascii_string_to_unsigned(number, 10, 0, UINT32_MAX, &port, NULL) ||
-        (sock->port_known && sock->port != port)) {
+        (sock->port_known && sock->port != port && !sock->any_ok)) {
         return VVT_ANSWER_WRONG;
+    }
+    if (sock->any_ok) {
+        return VVT_ANSWER_NONE_NEEDED;
     }
     sock->port = port;
     sock->port_known = true;

@@ -44,6 +44,7 @@ typedef struct VvtSock {
     GString *line;         /* what came of the answer */
     bool port_known;
     uint32_t port;         /* its own */
+    bool any_ok;           /* the OK line may say another one */
 
     bool passcred;         /* each message brings ancillary data */
 
@@ -72,7 +73,10 @@ int vvt_host_connect(VvtHost *host, const char *id, uint64_t cid,
 int vvt_host_listen(VvtHost *host, const char *id, uint32_t port,
                     int backlog, int type);
 
-/* -EAGAIN: nobody is waiting. */
+/*
+ * -EAGAIN: nobody is waiting.  @ret_peer_cid is VVT_CID_GUEST where names are
+ * waived and this socket has none.
+ */
 int vvt_host_accept(VvtHost *host, const char *id, const VvtSock *listener,
                     uint64_t *ret_peer_cid, uint32_t *ret_peer_port);
 void vvt_host_close(VvtHost *host, const char *id);

@@ -5,6 +5,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/socket.h>
+#include <sys/un.h>
 #include "vhost-vsock-json.h"
 #include "vhost-vsock-selftest.h"
 #include "vhost-vsock-steps.h"
@@ -170,6 +172,77 @@ static void stuck_case(void)
     assert_contains(text->str, "that was during an endless wait");
 }
 
+/* --- Daemons that misbehave ----------------------------------------------- */
+
+/* Run a shell's @command as the daemon; it must say something. */
+static VvtDaemon *start_shell(VvtCase *c, const char *command)
+{
+    static char *argv[] = { (char *)"/bin/sh", (char *)"-c", NULL, NULL };
+    static VvtConfig config = { .slow = 1, .daemon = argv };
+    g_autofree char *path = g_build_filename(c->dir, VVT_VHOST_SOCKET, NULL);
+    g_autofree char *log = g_build_filename(c->dir, VVT_CASE_DAEMON_LOG, NULL);
+    g_autofree char *said = NULL;
+    g_autoptr(GString) why = g_string_new(NULL);
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    VvtDaemon *daemon;
+
+    /* Listens in its place: a shell cannot. */
+    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    g_assert_no_errno(bind(fd, (struct sockaddr *)&addr, sizeof(addr)));
+    g_assert_no_errno(listen(fd, 1));
+    argv[2] = (char *)command;
+    daemon = vvt_daemon_start(&config, 3, c->dir, why);
+    g_assert_nonnull(daemon);
+    while (!g_file_get_contents(log, &said, NULL, NULL) || !said[0]) {
+        g_clear_pointer(&said, g_free);
+        g_usleep(1000);
+    }
+    return daemon;
+}
+
+static void ends_early(VvtCase *c, const void *opaque)
+{
+    vvt_case_now(c, "an endless wait");
+    start_shell(c, "echo last words; kill -SEGV $$");
+    for (;;) {
+        pause();
+    }
+}
+
+static void ignores_sigterm(VvtCase *c, const void *opaque)
+{
+    VvtDaemon *daemon = start_shell(c, "trap '' TERM; echo stubborn;"
+                                    "while :; do sleep 1; done");
+    g_autoptr(GString) why = g_string_new(NULL);
+
+    vvt_case_qemu_may_exit(true);
+    vvt_daemon_end(daemon, why);
+    vvt_case_fail(c, why->str);
+}
+
+static void daemon_ends_early(void)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    g_assert_cmpint(vvt_case_run(ends_early, NULL, 20, false, text), ==,
+                    VVT_FAIL);
+    assert_contains(text->str, "the daemon ended by signal 11\n"
+                    "  that was during an endless wait\n");
+    assert_contains(text->str, "  The daemon said:\n    last words");
+}
+
+static void daemon_ignores_sigterm(void)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    g_assert_cmpint(vvt_case_run(ignores_sigterm, NULL, 20, false, text), ==,
+                    VVT_FAIL);
+    assert_contains(text->str, "the daemon does not end within 5000 ms of "
+                    "SIGTERM");
+    assert_contains(text->str, "the daemon ended and left /");
+}
+
 /* --- Cases that need a device --------------------------------------------- */
 
 /* Run @script, which must fail; NULL: no script can run here. */
@@ -257,7 +330,11 @@ static void qemu_does_not_start(void)
 {
     g_autoptr(GString) text = failing_run("[ { '_guest_cid': 1 } ]");
 
-    if (text) {
+    if (text && vvt_config_get()->backend == VVT_BACKEND_VHOST_USER) {
+        assert_contains(text->str, "the daemon ended by itself, exit status ");
+        assert_contains(text->str, "that was during the start of the daemon");
+        assert_contains(text->str, "  The daemon said:\n");
+    } else if (text) {
         assert_contains(text->str, "QEMU ended by itself, exit status 1");
         assert_contains(text->str, "that was during the start of QEMU");
         assert_contains(text->str, "guest-cid property must be greater than "
@@ -279,6 +356,10 @@ void vvt_selftest_add(void)
     g_test_add_func("/vhost-vsock/selftest/right-script", right_script);
     g_test_add_func("/vhost-vsock/selftest/aborted-case", aborted_case);
     g_test_add_func("/vhost-vsock/selftest/stuck-case", stuck_case);
+    g_test_add_func("/vhost-vsock/selftest/daemon-ends-early",
+                    daemon_ends_early);
+    g_test_add_func("/vhost-vsock/selftest/daemon-ignores-sigterm",
+                    daemon_ignores_sigterm);
     g_test_add_func("/vhost-vsock/selftest/wrong-expectation",
                     wrong_expectation);
     g_test_add_func("/vhost-vsock/selftest/nothing-came", nothing_came);

@@ -216,6 +216,52 @@ static bool suits(VvtRun *run)
     return true;
 }
 
+/* Start what the backend needs beside QEMU; NULL, and no error: nothing. */
+static VvtDaemon *start_daemon(VvtRun *run)
+{
+    VvtDaemon *daemon;
+
+    if (run->config->backend != VVT_BACKEND_VHOST_USER) {
+        return NULL;
+    }
+    vvt_case_now(run->c, "the start of the daemon");
+    daemon = vvt_daemon_start(run->config, run->guest_cid, run->c->dir,
+                              run->why);
+    if (!daemon) {
+        vvt_case_fail(run->c, run->why->str);
+    }
+    return daemon;
+}
+
+static void end_daemon(VvtRun *run, VvtDaemon *daemon)
+{
+    g_autoptr(GString) why = g_string_new(NULL);
+
+    vvt_case_now(run->c, "the end of the daemon");
+    vvt_daemon_end(daemon, why);
+    if (why->len > 0) {
+        vvt_case_fail(run->c, why->str);
+    }
+}
+
+static void run_steps(VvtRun *run)
+{
+    uint64_t features = 1ull << VIRTIO_F_VERSION_1 |
+                        1ull << VIRTIO_RING_F_INDIRECT_DESC;
+    unsigned i;
+
+    if (run->script->requires_seqpacket) {
+        features |= 1ull << VIRTIO_VSOCK_F_SEQPACKET;
+    }
+    vvt_driver_open(run->driver, features);
+    for (i = 0; i < run->script->steps->len; i++) {
+        if (!run_step(run, run->script->steps->pdata[i])) {
+            report(run);
+            return;
+        }
+    }
+}
+
 void vvt_run_script(VvtCase *c, const void *opaque)
 {
     const VvtScript *script = opaque;
@@ -226,32 +272,27 @@ void vvt_run_script(VvtCase *c, const void *opaque)
         .config = config,
         .guest_cid = script->guest_cid ?: vvt_config_guest_cid(config),
     };
-    unsigned i;
+    VvtDaemon *daemon;
 
-    vvt_case_now(c, "the start of QEMU");
     run.why = g_string_new(NULL);
     run.ports = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     g_queue_init(&run.trace);
+    daemon = start_daemon(&run);
+    if (run.why->len > 0) {
+        return;
+    }
+    vvt_case_now(c, "the start of QEMU");
     run.host = vvt_host_new(config, run.guest_cid, c->dir);
     run.driver = vvt_driver_new(config, run.guest_cid, c->dir, trace_packet,
                                 &run);
     if (suits(&run)) {
-        uint64_t features = 1ull << VIRTIO_F_VERSION_1 |
-                            1ull << VIRTIO_RING_F_INDIRECT_DESC;
-
-        if (script->requires_seqpacket) {
-            features |= 1ull << VIRTIO_VSOCK_F_SEQPACKET;
-        }
-        vvt_driver_open(run.driver, features);
-        for (i = 0; i < script->steps->len; i++) {
-            if (!run_step(&run, script->steps->pdata[i])) {
-                report(&run);
-                break;
-            }
-        }
+        run_steps(&run);
     }
     vvt_case_now(c, "the end of QEMU");
     vvt_driver_free(run.driver);
+    if (daemon) {
+        end_daemon(&run, daemon);
+    }
     vvt_host_free(run.host);
     g_hash_table_destroy(run.ports);
     while (run.trace.length > 0) {

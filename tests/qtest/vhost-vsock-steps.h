@@ -10,6 +10,7 @@
 #define VHOST_VSOCK_STEPS_H
 
 #include "vhost-vsock-case.h"
+#include "vhost-vsock-daemon.h"
 #include "vhost-vsock-driver.h"
 #include "vhost-vsock-host.h"
 

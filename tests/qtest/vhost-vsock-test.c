@@ -12,8 +12,12 @@
  *   QTEST_QEMU_BINARY         the QEMU to test; by default one beside this
  *                             executable, or in PATH
  *   VHOST_VSOCK_TEST_DATA     scripts and directories, with ':' between
- *   VHOST_VSOCK_TEST_BACKEND  emulator or kernel; by default the emulator
- *                             where QEMU has it
+ *   VHOST_VSOCK_TEST_BACKEND  emulator, kernel or vhost-user; by default
+ *                             the emulator where QEMU has it
+ *   VHOST_VSOCK_TEST_DAEMON   command line of the daemon for vhost-user; by
+ *                             default one beside this executable, or in PATH
+ *   VHOST_VSOCK_TEST_WAIVE    names, ok-port, end, with ',' between: what a
+ *                             daemon may do otherwise
  *   VHOST_VSOCK_TEST_SLOW     factor for all times to wait
  */
 
@@ -25,7 +29,9 @@
     "Replays packet scripts against QEMU's vhost-vsock-pci, TAP on stdout.\n" \
     "  vhost-vsock-test [OPTION...] [SCRIPT OR DIRECTORY...]\n"              \
     "Environment: QTEST_QEMU_BINARY, VHOST_VSOCK_TEST_DATA,\n"               \
-    "VHOST_VSOCK_TEST_BACKEND (emulator, kernel), VHOST_VSOCK_TEST_SLOW.\n"  \
+    "VHOST_VSOCK_TEST_BACKEND (emulator, kernel, vhost-user),\n"             \
+    "VHOST_VSOCK_TEST_DAEMON, VHOST_VSOCK_TEST_WAIVE (names, ok-port, end),\n" \
+    "VHOST_VSOCK_TEST_SLOW.\n"                                               \
     "Options are those of GLib's tests:\n\n"
 
 /* A case that takes longer is stuck. */
@@ -193,7 +199,7 @@ int main(int argc, char **argv)
         }
     }
     g_test_init(&argc, &argv, NULL);
-    vvt_config_find_qemu(argv[0]);
+    vvt_config_find_programs(argv[0]);
     if (!collect_all(argc, argv, paths)) {
         return EXIT_FAILURE;
     }
