@@ -7,15 +7,16 @@ BUILD ?= build
 # Variables that the scripts read; give them on the command line.
 export QEMU QEMU_CONFIGURE BUILD JOBS KVM GUEST_CID SUITES V
 
-.PHONY: all help qemu lib tools run check install clean distclean
+.PHONY: all help qemu lib tools daemon run check install clean distclean
 
-all: lib qemu
+all: lib daemon qemu
 
 help:
 	@echo 'make             everything: QEMU with the device, the library, the tools'
 	@echo 'make run         boot a Linux guest with the device and show it at work'
 	@echo 'make check       run every test there is'
 	@echo 'make lib         the emulator library and nc-vsock alone, in seconds'
+	@echo 'make daemon      vhost-user-vsock, for QEMU as it is and other VMMs'
 	@echo 'make qemu        QEMU with the device, and the replay suite'
 	@echo 'make install     install library and nc-vsock (PREFIX=, DESTDIR=)'
 	@echo 'make clean       delete what was compiled; downloads stay'
@@ -36,6 +37,9 @@ qemu:
 
 lib tools:
 	@scripts/build-lib
+
+daemon:
+	@scripts/build-daemon
 
 run:
 	@scripts/run

@@ -1,0 +1,179 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * One front-end's visit: its socket, its messages, its rings.
+ *
+ * Nothing here blocks.  A message is only handled when its reply fits into the
+ * socket's buffer, for libvhost-user would try again for ever; a front-end
+ * that does not read is heard no further until it does.
+ */
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "session.h"
+
+/* Messages handled in one turn of the loop, so that rings get theirs. */
+#define TURN_MESSAGES 16
+
+void session_fail(Session *session, const char *format, ...)
+{
+    g_autofree char *text = NULL;
+    va_list args;
+
+    if (session->failed) {
+        return;
+    }
+    session->failed = true;
+    va_start(args, format);
+    text = g_strdup_vprintf(format, args);
+    va_end(args);
+    log_warning(session->cid, "ending the session with the VMM: %s",
+                g_strchomp(text));
+}
+
+/* --- What libvhost-user calls --------------------------------------------- */
+
+static bool session_read_message(VuDev *vu, int fd, VhostUserMsg *ret_msg)
+{
+    message_take(&SESSION_OF(vu)->reader, ret_msg);
+    return true;
+}
+
+/* libvhost-user met what cannot be: in a message, or in the guest's rings. */
+static void session_panic(VuDev *vu, const char *why)
+{
+    Session *session = SESSION_OF(vu);
+    unsigned int unsaid;
+
+    if (session->dispatching) {
+        session_fail(session, "%s", why ? why : "out of memory");
+        return;
+    }
+    if (log_may_speak(&session->broken_log, &unsaid)) {
+        log_warning(session->cid, "the guest's driver broke the rules: %s; "
+                    "the device stops until the driver resets it",
+                    why ? why : "out of memory");
+    }
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        if (vu->vq[i].err_fd >= 0) {
+            /* #syscalls write */
+            eventfd_write(vu->vq[i].err_fd, 1);
+        }
+    }
+}
+
+static void session_set_watch(VuDev *vu, int fd, int condition,
+                              vu_watch_cb callback, void *data)
+{
+    g_assert_not_reached(); /* for queues with a handler, and ours have none */
+}
+
+static void session_remove_watch(VuDev *vu, int fd)
+{
+    Session *session = SESSION_OF(vu);
+
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        if (session->kicks[i].fd == fd) {
+            loop_unwatch(session->loop, &session->kicks[i]);
+        }
+    }
+}
+
+/* --- Life ----------------------------------------------------------------- */
+
+bool session_begin(Session *session, int fd)
+{
+    session->failed = false;
+    session->was_reset = false;
+    session->congested = false;
+    message_init(&session->reader);
+    if (!vu_init(&session->vu, VSK_QUEUE_NUM, fd, session_panic,
+                 session_read_message, session_set_watch,
+                 session_remove_watch, &protocol_iface)) {
+        close(fd);
+        return false;
+    }
+    if (!loop_watch(session->loop, &session->socket, fd, EPOLLIN)) {
+        vu_deinit(&session->vu);
+        return false;
+    }
+    session->active = true;
+    return true;
+}
+
+void session_end(Session *session)
+{
+    if (!session->active) {
+        return;
+    }
+    session->active = false;
+    loop_unwatch(session->loop, &session->socket);
+    for (unsigned int i = 0; i < VSK_QUEUE_NUM; i++) {
+        protocol_stop_ring(session, i);
+    }
+    message_fini(&session->reader);
+    /* #syscalls munmap close */
+    vu_deinit(&session->vu);
+}
+
+/* --- Messages ------------------------------------------------------------- */
+
+/* Whether a reply can be written; if not, hear of it when it can. */
+static bool has_room(Session *session)
+{
+    struct pollfd out = { .fd = session->vu.sock, .events = POLLOUT };
+
+    /* #syscalls poll ppoll */
+    if (poll(&out, 1, 0) == 1 && out.revents) {
+        if (session->congested) {
+            session->congested = false;
+            loop_change(session->loop, &session->socket, EPOLLIN);
+        }
+        return true;
+    }
+    session->congested = true;
+    loop_change(session->loop, &session->socket, EPOLLOUT);
+    return false;
+}
+
+static bool session_handle(Session *session)
+{
+    bool ok;
+
+    session->dispatching = true;
+    /* #syscalls sendmsg write mmap munmap close memfd_create ftruncate */
+    ok = vu_dispatch(&session->vu);
+    session->dispatching = false;
+    return ok && !session->failed;
+}
+
+bool session_serve(Session *session)
+{
+    for (int i = 0; i < TURN_MESSAGES; i++) {
+        g_autoptr(GError) err = NULL;
+
+        if (!has_room(session)) {
+            return true;
+        }
+        switch (message_read(&session->reader, session->vu.sock, &err)) {
+        case MESSAGE_WAIT:
+            return true;
+        case MESSAGE_END:
+            return false;
+        case MESSAGE_BAD:
+            session_fail(session, "%s", err->message);
+            return false;
+        case MESSAGE_WHOLE:
+            if (!session_handle(session)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}

@@ -1,0 +1,65 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * One front-end's visit: its socket, its messages, its rings.
+ */
+
+#ifndef VHOST_USER_VSOCK_SESSION_H
+#define VHOST_USER_VSOCK_SESSION_H
+
+#include "libvhost-user.h"
+#include "log.h"
+#include "loop.h"
+#include "message.h"
+#include "vsock-device.h"
+
+typedef struct Session {
+    /* For its whole life; session_init() takes them. */
+    uint64_t cid;
+    uint32_t max_queue_size;
+    uint64_t features;      /* that the device offers */
+    Loop *loop;
+    LoopWatch socket;       /* its callback calls session_serve() */
+    LoopWatch kicks[VSK_QUEUE_NUM];
+
+    /* For one front-end. */
+    bool active;
+    bool dispatching;       /* inside libvhost-user's handler of a message */
+    bool failed;            /* the front-end broke the rules: end it */
+    bool was_reset;         /* RESET_DEVICE came; vm.c clears it */
+    bool congested;         /* the front-end does not read its replies */
+    VuDev vu;
+    MessageReader reader;
+    LogShare broken_log;
+} Session;
+
+#define SESSION_OF(vu_) \
+    ((Session *)((char *)(vu_) - offsetof(Session, vu)))
+
+/* --- session.c ------------------------------------------------------------ */
+
+/* Take a front-end that has connected; @fd becomes the session's. */
+bool session_begin(Session *session, int fd);
+void session_end(Session *session);
+
+/*
+ * Read and answer what messages there are.  False: the front-end is gone, or
+ * has to go; the caller ends the session.
+ */
+bool session_serve(Session *session);
+
+/* Say what the front-end did wrong, once, and have the session end. */
+void session_fail(Session *session, const char *format, ...)
+    G_GNUC_PRINTF(2, 3);
+
+/* --- protocol.c ----------------------------------------------------------- */
+
+extern const VuDevIface protocol_iface;
+
+/* The virtio features of every device here; VSK_F_SEQPACKET comes on top. */
+uint64_t protocol_features(void);
+
+/* A ring's memory, its descriptors, and that it was started, go. */
+void protocol_stop_ring(Session *session, unsigned int index);
+
+#endif /* VHOST_USER_VSOCK_SESSION_H */

@@ -1,0 +1,27 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * One guest: its device, its host sockets, its front-end, its thread.
+ */
+
+#ifndef VHOST_USER_VSOCK_VM_H
+#define VHOST_USER_VSOCK_VM_H
+
+#include <glib.h>
+
+#include "options.h"
+
+typedef struct Vm Vm;
+
+/*
+ * Take the CID and make all sockets of @options, which outlive the VM.  Nothing
+ * is served before vm_start().
+ */
+Vm *vm_new(const Options *all, const VmOptions *options, GError **errp);
+
+void vm_start(Vm *vm);
+
+/* End the thread, the connections, and take the sockets away.  NULL is fine. */
+void vm_free(Vm *vm);
+
+#endif /* VHOST_USER_VSOCK_VM_H */
