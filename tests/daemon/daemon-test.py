@@ -18,7 +18,8 @@ sys.dont_write_bytecode = True
 import box  # noqa: E402
 
 # Each file adds its cases to the one suite.
-for topic in ('service', ):
+for topic in ('options', 'config', 'life', 'vms', 'service', 'protocol',
+              'restart', 'inflight', 'log'):
     importlib.import_module('case_' + topic)
 
 

@@ -63,13 +63,12 @@ class Guest:
 
     def __init__(self, path=None, sock=None, cid=3, size=256, queues=3,
                  rx_buffers=None, rx_bytes=4096, regions=None, start=True,
-                 **negotiation):
+                 first=0, front=None, **negotiation):
         self.cid = cid
-        self.front = FrontEnd(path, sock)
-        self.front.negotiate(**negotiation)
+        self.front = front or FrontEnd(path, sock).negotiate(**negotiation)
         self.regions = regions or [Region()]
         self.rings = [Ring(self.regions[0], size, bool(
-            self.front.features & frontend.F_EVENT_IDX))
+            self.front.features & frontend.F_EVENT_IDX), first)
                       for _ in range(queues)]
         self.rx_bytes = rx_bytes
         self.rx_count = size if rx_buffers is None else rx_buffers
@@ -87,24 +86,35 @@ class Guest:
     def __exit__(self, *_):
         self.front.close()
 
-    def start(self, bases=None):
+    def start(self):
+        """Queues that nobody used before."""
+        self.resume([ring.next_avail for ring in self.rings])
+        self.fill()
+
+    def resume(self, bases=None):
+        """Queues that another session left as they are in memory."""
         self.front.set_features()
         self.front.share(self.regions)
-        self.start_rings(bases)
-        self.fill()
-        return self
+        self.start_rings(bases or self.used())
 
-    def start_rings(self, bases=None):
+    def start_rings(self, bases):
         for index, ring in enumerate(self.rings):
-            self.front.start_ring(index, ring, (bases or {}).get(index, 0))
+            self.front.start_ring(index, ring, bases[index])
         for index in range(len(self.rings)):
             self.front.enable_ring(index)
 
+    def used(self):
+        """What a VMM takes for the bases when the back-end has died."""
+        return [ring.used_idx() for ring in self.rings]
+
+    def stop(self):
+        """Stop all queues; returns where they were."""
+        return [self.front.stop_ring(i) for i in range(len(self.rings))]
+
     def again(self, path, **negotiation):
-        """The same guest on a new session, its queues where they were."""
+        """The same guest on a new session; its queues have to be resumed."""
         self.front.close()
-        self.front = FrontEnd(path)
-        self.front.negotiate(**negotiation)
+        self.front = FrontEnd(path).negotiate(**negotiation)
         for ring in self.rings:
             ring.again()
         return self
@@ -117,7 +127,7 @@ class Guest:
             self.post(self.regions[0].alloc(self.rx_bytes, 64))
         self.rings[RX].kick()
         if len(self.rings) > EVENT:
-            for _ in range(8):
+            for _ in range(min(8, self.rings[EVENT].size)):
                 self.rings[EVENT].add([(self.regions[0].alloc(64, 64), 4,
                                         True)])
             self.rings[EVENT].kick()
@@ -256,6 +266,7 @@ class Flow:
             guest, port, host_port, type
         self.sent = self.taken = 0              # bytes to the host, from it
         self.window = self.forwarded = 0        # what the device told
+        self.told = 0                           # of taken, to the device
         self.early = b''
 
     def owns(self, packet):
@@ -295,15 +306,15 @@ class Flow:
     def read(self, size, timeout_s=5):
         """Exactly @size bytes of the host program."""
         data, self.early = self.early, b''
-        told = self.taken
         while len(data) < size:
             packet = self.receive(RW, CREDIT_UPDATE, CREDIT_REQUEST,
                                   timeout_s=timeout_s)
             data += packet.payload
             self.taken += len(packet.payload)
-            if packet.op == CREDIT_REQUEST or self.taken - told > WINDOW // 2:
+            if packet.op == CREDIT_REQUEST or \
+                    self.taken - self.told > WINDOW // 2:
                 self.send(CREDIT_UPDATE)
-                told = self.taken
+                self.told = self.taken
         data, self.early = data[:size], data[size:]
         return data
 

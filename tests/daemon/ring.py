@@ -65,7 +65,8 @@ class Region:
 class Ring:
     """A split virtqueue as the driver sees it, with EVENT_IDX."""
 
-    def __init__(self, region, size=256, event_idx=True, aligned=PAGE):
+    def __init__(self, region, size=256, event_idx=True, first=0,
+                 aligned=PAGE):
         self.region = region
         self.size = size
         self.event_idx = event_idx
@@ -79,9 +80,10 @@ class Ring:
         self.fence = threading.Lock()
         self.free = list(range(size - 1, -1, -1))
         self.chains = {}                # head -> its descriptors
-        self.next_avail = 0             # idx that is published
-        self.kicked_at = 0              # idx at the last look at avail_event
-        self.next_used = 0              # idx up to which was looked
+        self.next_avail = first         # idx that is published
+        self.kicked_at = first          # idx at the last look at avail_event
+        self.next_used = first          # idx up to which was looked
+        self.avail_words[1] = self.used_words[1] = first
 
     def close(self):
         for fd in self.kick_fd, self.call_fd:

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The command line: what it says of itself, and what it says of mistakes.
+
+import json
+import os
+import re
+import socket
+
+import box
+from box import OK, USAGE, World, check_new_guest, suite
+from tap import check, contains, equal
+
+
+def refused(world, *args, words=(), **kwargs):
+    """It ends at once, with a sentence, and leaves nothing behind."""
+    before = world.left()
+    result = world.run(*args, **kwargs)
+    shown = f'{args}: {result.stderr!r}'
+    check(result.returncode in (box.FAILED, USAGE),
+          f'exit code {result.returncode} with {shown}')
+    equal(result.stdout, '', f'stdout with {shown}')
+    lines = result.stderr.strip().split('\n')
+    check(lines[0] and len(lines) <= 2, f'not a sentence: {shown}')
+    for word in words:
+        check(word in result.stderr, f'nothing about {word} with {shown}')
+    equal(world.left(), before, f'files with {shown}')
+
+
+def with_option(world, option, value):
+    """The options of a daemon that would start, but for one."""
+    given = [o for o in world.options() if not o.startswith(option + '=')]
+    return given + [f'{option}={value}']
+
+
+@suite.case('/options/help-names-every-option-and-shows-an-example')
+def _():
+    with World() as world:
+        for option in '--help', '-h':
+            result = world.run(option)
+            equal((result.returncode, result.stderr), (OK, ''))
+            for name in ('guest-cid', 'socket', 'uds-path', 'tx-buffer-size',
+                         'queue-size', 'groups', 'vm', 'config', 'fd',
+                         'print-capabilities', 'poll-us', 'seqpacket',
+                         'max-conns', 'sandbox', 'log-level', 'version',
+                         'help'):
+                contains(result.stdout, '--' + name)
+            check(re.search(r'vhost-user-vsock .*--guest-cid', result.stdout),
+                  'no example')
+            check(max(map(len, result.stdout.split('\n'))) <= 80,
+                  'a line is wider than 80 columns')
+        equal(world.left(), [])
+
+
+@suite.case('/options/version-is-one-line')
+def _():
+    with World() as world:
+        for option in '--version', '-V':
+            result = world.run(option)
+            equal((result.returncode, result.stderr), (OK, ''))
+            check(re.fullmatch(r'vhost-user-vsock \S+( .*)?\n', result.stdout),
+                  f'not a version: {result.stdout!r}')
+
+
+@suite.case('/options/capabilities-are-json-of-type-vsock')
+def _():
+    # VHostUserBackendCapabilities of vhost-user.json; other options are to
+    # be ignored, the daemon is not to start.
+    with World() as world:
+        for more in [], world.options(), ['--queue-size=3']:
+            result = world.run('--print-capabilities', *more)
+            equal((result.returncode, result.stderr), (OK, ''))
+            said = json.loads(result.stdout)
+            equal(said.pop('type'), 'vsock')
+            features = said.pop('features', [])
+            check(all(isinstance(f, str) for f in features), 'features')
+            equal(said, {}, 'what the schema does not know')
+            equal(world.left(), [])
+
+
+@suite.case('/options/guest-cid-that-no-guest-can-have-is-refused')
+def _():
+    with World() as world:
+        for value in ('0', '1', '2', '4294967295', '4294967296', '-1', 'abc',
+                      '', '3x', '0x', '99999999999999999999999', '3.0'):
+            refused(world, *with_option(world, '--guest-cid', value),
+                    words=['guest-cid'])
+
+
+@suite.case('/options/guest-cid-of-every-size-works')
+def _():
+    for cid in 3, 65536, 4294967294:
+        with World() as world:
+            daemon = world.start(cids=(cid,))
+            check_new_guest(world, cid)
+            daemon.end()
+
+
+@suite.case('/options/path-that-cannot-be-a-socket-is-refused')
+def _():
+    with World() as world:
+        os.mkdir(world.path('folder'))
+        with open(world.path('file'), 'w', encoding='ascii') as file:
+            file.write('precious')
+        for option in '--socket', '--uds-path':
+            for value in ('', world.path('x' * 120), world.path('no/such'),
+                          world.path('folder'), world.path('file')):
+                refused(world, *with_option(world, option, value))
+        with open(world.path('file'), encoding='ascii') as file:
+            equal(file.read(), 'precious')
+
+
+@suite.case('/options/path-too-long-for-a-port-behind-it-is-refused')
+def _():
+    # PATH_4294967294 and PATH_seqpacket must fit into 107 bytes, too.
+    with World() as world:
+        longest = world.path('u' * (107 - 11 - len(world.dir) - 1))
+        refused(world, *with_option(world, '--uds-path', longest + 'u'))
+        daemon = world.start(*with_option(world, '--uds-path', longest))
+        daemon.end()
+
+
+@suite.case('/options/one-path-for-both-sockets-is-refused')
+def _():
+    with World() as world:
+        refused(world, *with_option(world, '--uds-path',
+                                    world.socket_path()))
+        refused(world, *with_option(world, '--uds-path',
+                                    world.dir + '/./vhost3.sock'))
+
+
+@suite.case('/options/numbers-that-make-no-sense-are-refused')
+def _():
+    with World() as world:
+        for option, values in {
+                '--tx-buffer-size': ('0', '-1', 'abc', '', '4294967296'),
+                '--queue-size': ('0', '-1', 'abc', '', '3', '100', '65536'),
+                '--max-conns': ('0', '-1', 'abc', '', '99999999999'),
+                '--poll-us': ('-1', 'abc', '', '99999999999'),
+                '--seqpacket': ('maybe', ''),
+                '--sandbox': ('yes', '', 'chroot'),
+                '--log-level': ('loud', ''),
+                '--fd': ('-1', 'abc', '', '99', '2147483648')}.items():
+            for value in values:
+                refused(world, *with_option(world, option, value),
+                        words=[option[2:]])
+
+
+@suite.case('/options/what-is-not-there-is-refused-by-name')
+def _():
+    with World() as world:
+        refused(world, *world.options(), '--groups=a+b', words=['groups'])
+        refused(world, *world.options(), '--forward-cid=1',
+                words=['forward-cid'])
+        refused(world, *world.options(), '--forward-listen=1+2',
+                words=['forward-listen'])
+        refused(world, *world.options(), '--nonsense', words=['nonsense'])
+        refused(world, *world.options(), 'stray', words=['stray'])
+
+
+@suite.case('/options/group-default-is-accepted')
+def _():
+    with World() as world:
+        daemon = world.start(*world.options(), '--groups=default',
+                             '--tx-buffer-size=65536', '--queue-size=1024')
+        check_new_guest(world)
+        daemon.end()
+
+
+@suite.case('/options/what-is-missing-is-named')
+def _():
+    with World() as world:
+        refused(world, words=['socket'])
+        refused(world, '--guest-cid=3', '--uds-path=' + world.uds_path(),
+                words=['socket'])
+        refused(world, '--guest-cid=3', '--socket=' + world.socket_path(),
+                words=['uds-path'])
+        refused(world, '--socket', words=['socket'])
+
+
+@suite.case('/options/several-sources-of-one-thing-are-refused')
+def _():
+    with World() as world:
+        vm = world.vm(4)
+        refused(world, *world.options(), vm, words=['vm'])
+        refused(world, *world.options(), '--config=' + world.path('config'),
+                words=['config'])
+        refused(world, vm, '--config=' + world.path('config'),
+                words=['config'])
+        here, there = socket.socketpair()
+        with here, there:
+            refused(world, *world.options(), f'--fd={there.fileno()}',
+                    words=['fd', 'socket'], pass_fds=[there.fileno()])
+
+
+@suite.case('/options/vm-with-a-mistake-is-refused')
+def _():
+    with World() as world:
+        good = world.vm(3)[5:]
+        for text, word in (
+                ('', 'vm'), ('guest-cid', 'guest-cid'),
+                ('guest-cid=3', 'socket'),
+                (good.replace('guest-cid=3', 'guest-cid=2'), 'guest-cid'),
+                (good + ',colour=red', 'colour'), (good + ',', None),
+                (good + ',guest-cid=4', 'guest-cid'),
+                (good + ',queue-size=5', 'queue-size'),
+                (good + ',tx-buffer-size=', 'tx-buffer-size'),
+                (good + ',groups=other', 'groups'),
+                (good + ',forward-cid=1', 'forward-cid')):
+            refused(world, '--vm=' + text, words=[word] if word else [])
+
+
+@suite.case('/options/two-vms-that-share-something-are-refused')
+def _():
+    with World() as world:
+        mine = world.vm(3)
+        path, uds = world.socket_path, world.uds_path
+        for cid, socket_path, uds_path, word in (
+                (3, path(4), uds(4), 'cid'), (4, path(3), uds(4), 'socket'),
+                (4, path(4), uds(3), 'uds-path'), (4, uds(3), uds(4), ''),
+                (4, path(4), path(3), '')):
+            refused(world, mine, f'--vm=guest-cid={cid},socket={socket_path},'
+                                 f'uds-path={uds_path}', words=[word])
+
+
+@suite.case('/options/queue-size-is-the-largest-ring-that-is-taken')
+def _():
+    with World() as world:
+        daemon = world.start(*world.options(), '--queue-size=128')
+        for size in 16, 128:
+            check_new_guest(world, size=size)
+        daemon.end()
+
+
+@suite.case('/options/tx-buffer-size-is-what-a-flow-is-told')
+def _():
+    for more, window in ([], 262144), (['--tx-buffer-size=65536'], 65536):
+        with World() as world:
+            world.start(*world.options(), *more)
+            _, flow = world.connection(world.guest())
+            equal(flow.window, window, f'window with {more}')
+
+
+@suite.case('/options/max-conns-is-how-many-flows-there-can-be')
+def _():
+    with World() as world:
+        world.start(*world.options(), '--max-conns=3')
+        guest = world.guest()
+        listener = world.listener(9)
+        for port in 1, 2, 3:
+            guest.connect(9, port)
+        guest.send(1, 4, 9)
+        equal(guest.receive().op, 3, 'op of the answer to the fourth')
+        listener.close()
+
+
+@suite.case('/options/seqpacket-off-is-not-offered')
+def _():
+    with World() as world:
+        for value, bit in ('off', 0), ('on', 2):
+            daemon = world.start(*world.options(), f'--seqpacket={value}')
+            with world.guest() as guest:
+                equal(guest.front.offered & 2, bit, 'feature')
+            daemon.end()
