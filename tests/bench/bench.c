@@ -52,15 +52,11 @@ void bench_die_errno(const char *what)
     bench_die("%s: %s", what, strerror(errno));
 }
 
-void bench_report(const Bench *bench, double value, const char *unit,
-                  const char *figure, ...)
+void bench_report(const Bench *bench, const char *part, double value,
+                  const char *unit)
 {
-    va_list args;
-
-    va_start(args, figure);
-    vprintf(figure, args);
-    va_end(args);
-    printf(" %s %.6g %s\n", bench->name, value, unit);
+    printf("%s%s %s %.6g %s\n", bench->figure, part, bench->name, value,
+           unit);
     fflush(stdout);
 }
 

@@ -50,6 +50,7 @@ typedef struct Guest Guest;
 
 typedef struct Bench {
     const char *name;      /* of the backend, for the report */
+    const char *figure;    /* as it was asked for */
     const char *program;   /* NULL: raw */
     char **program_args;   /* more options for it, NULL-terminated */
     unsigned n_program_args;
@@ -63,9 +64,9 @@ typedef struct Bench {
     BenchShared *shared;
 } Bench;
 
-/* One line of the report. */
-void bench_report(const Bench *bench, double value, const char *unit,
-                  const char *figure, ...) G_GNUC_PRINTF(4, 5);
+/* One line of the report; @part is added to the figure's name. */
+void bench_report(const Bench *bench, const char *part, double value,
+                  const char *unit);
 
 uint64_t bench_now_ns(void);
 uint64_t bench_end_ns(const Bench *bench); /* of what begins now */

@@ -225,7 +225,6 @@ void bulk_run(Bench *bench, BenchDirection direction, unsigned block,
     Bulk bulk = {
         .direction = direction, .block = block, .n_flows = n_flows,
     };
-    const char *way = direction == BENCH_G2H ? "g2h" : "h2g";
     BenchShared *shared = bench->shared;
     uint64_t cpu_ns = 0;
     double seconds;
@@ -236,10 +235,9 @@ void bulk_run(Bench *bench, BenchDirection direction, unsigned block,
         run_raw(bench, &bulk);
     }
     seconds = (shared->end_ns - shared->begin_ns) / 1e9;
-    bench_report(bench, shared->total / seconds / MIB, "MiB/s",
-                 "%s-%u-%uf", way, block, n_flows);
+    bench_report(bench, "", shared->total / seconds / MIB, "MiB/s");
     if (bench->guest) {
-        bench_report(bench, cpu_ns / 1e9 / (shared->total / GIB), "s/GiB",
-                     "%s-%u-%uf-cpu", way, block, n_flows);
+        bench_report(bench, "-cpu", cpu_ns / 1e9 / (shared->total / GIB),
+                     "s/GiB");
     }
 }

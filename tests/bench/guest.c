@@ -15,6 +15,7 @@
 #include "ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_vsock.h>
 #include <string.h>
@@ -445,6 +446,8 @@ static void start_device(Guest *guest, uint64_t features)
         };
     }
     front_end_start(guest->front_end, features, &memory, rings, N_RINGS);
+    /* A backend may have changed that of the file, which is ours too. */
+    fcntl(guest->call, F_SETFL, fcntl(guest->call, F_GETFL) & ~O_NONBLOCK);
 }
 
 Guest *guest_new(Bench *bench, const char *socket, unsigned block)

@@ -69,7 +69,6 @@ static void open_flows(Bench *bench, Idle *idle, unsigned n)
 void idle_run(Bench *bench, BenchDirection direction, unsigned n_flows)
 {
     Idle idle = { .direction = direction, .n_flows = n_flows };
-    const char *way = direction == BENCH_G2H ? "g2h" : "h2g";
     double rss_kib;
     unsigned fds;
     pid_t child;
@@ -96,8 +95,6 @@ void idle_run(Bench *bench, BenchDirection direction, unsigned n_flows)
     fds = backend_fds(bench->backend) - fds;
     sem_post(&bench->shared->go);
     bench_child_join(child);
-    bench_report(bench, rss_kib / n_flows, "KiB", "idle-%s-%u-rss", way,
-                 n_flows);
-    bench_report(bench, (double)fds / n_flows, "fds", "idle-%s-%u-fds", way,
-                 n_flows);
+    bench_report(bench, "-rss", rss_kib / n_flows, "KiB");
+    bench_report(bench, "-fds", (double)fds / n_flows, "fds");
 }

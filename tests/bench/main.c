@@ -165,7 +165,7 @@ int main(int argc, char **argv)
     options.figure = argv[1];
     words = g_strsplit(options.figure, "-", 3);
     bench = (Bench) {
-        .program = options.program,
+        .program = options.program, .figure = options.figure,
         .name = options.name ? options.name : options.program ? "backend" :
                 "raw",
         .program_args = argv + 2, .n_program_args = argc - 2,

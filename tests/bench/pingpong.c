@@ -381,7 +381,7 @@ static pid_t run_guest(Bench *bench, PingPong *pp)
     return bulk;
 }
 
-static void run(Bench *bench, PingPong *pp, const char *name)
+static void run(Bench *bench, PingPong *pp)
 {
     BenchShared *shared = bench->shared;
     pid_t bulk = bench->guest ? run_guest(bench, pp) : run_raw(bench, pp);
@@ -390,29 +390,25 @@ static void run(Bench *bench, PingPong *pp, const char *name)
     if (bulk > 0) {
         bench_child_kill(bulk);
     }
-    bench_report(bench, shared->p50_ns / US, "us", "%s-p50", name);
-    bench_report(bench, shared->p99_ns / US, "us", "%s-p99", name);
+    bench_report(bench, "-p50", shared->p50_ns / US, "us");
+    bench_report(bench, "-p99", shared->p99_ns / US, "us");
     if (pp->has_bulk) {
-        bench_report(bench, pp->bulk_bytes / seconds / MIB, "MiB/s",
-                     "%s-bulk", name);
+        bench_report(bench, "-bulk", pp->bulk_bytes / seconds / MIB, "MiB/s");
     }
 }
 
 void pingpong_run(Bench *bench, unsigned n_flows)
 {
     PingPong pp = { .n_flows = n_flows };
-    g_autofree char *name = g_strdup_printf("pingpong-%u", n_flows);
 
     g_assert(n_flows <= MAX_FLOWS);
-    run(bench, &pp, name);
+    run(bench, &pp);
 }
 
 void beside_run(Bench *bench, unsigned n_flows, BenchDirection bulk)
 {
     PingPong pp = { .n_flows = n_flows, .has_bulk = true, .bulk = bulk };
-    g_autofree char *name = g_strdup_printf(
-        "beside-%s-%u", bulk == BENCH_G2H ? "g2h" : "h2g", n_flows);
 
     g_assert(n_flows <= MAX_FLOWS);
-    run(bench, &pp, name);
+    run(bench, &pp);
 }
