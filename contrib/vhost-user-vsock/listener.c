@@ -41,9 +41,9 @@ static bool make_room(const struct sockaddr_un *addr, GError **errp)
         return errno == ENOENT || set_error(errp, path, "cannot be looked at");
     }
     if (!S_ISSOCK(st.st_mode)) {
-        g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_EXIST, "'%s' is in the way "
-                    "and is not a socket; remove it, or choose another path",
-                    path);
+        g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_EXIST,
+                    "'%s' is in the way and is not a socket; remove it, or "
+                    "choose another path", path);
         return false;
     }
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -54,9 +54,9 @@ static bool make_room(const struct sockaddr_un *addr, GError **errp)
           errno : 0;
     close(fd);
     if (ret != ECONNREFUSED && ret != ENOENT) {
-        g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_AGAIN, "another "
-                    "program listens on '%s'; end it, or choose another path",
-                    path);
+        g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_AGAIN,
+                    "another program listens on '%s'; end it, or choose "
+                    "another path", path);
         return false;
     }
     return unlink(path) == 0 || errno == ENOENT ||
@@ -80,7 +80,9 @@ static bool listen_at(Listener *listener, const char *path, GError **errp)
     }
     listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
                           0);
-    if (listener->fd < 0 ||
+    /* Linux gives the file the mode of the socket.  Whoever connects is
+     * believed to be the guest's VMM. */
+    if (listener->fd < 0 || fchmod(listener->fd, 0600) < 0 ||
         bind(listener->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
         return set_error(errp, path, "cannot be made");
     }

@@ -14,8 +14,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "session.h"
@@ -51,14 +49,43 @@ uint64_t protocol_features(void)
            BIT(VHOST_USER_F_PROTOCOL_FEATURES);
 }
 
-static int fail(Session *session, VhostUserMsg *msg, const char *why)
+static const char *name_of(const VhostUserMsg *msg)
+{
+    const char *name = vu_request_to_string(msg->request);
+
+    return msg->request == MESSAGE_RESET_DEVICE ? "VHOST_USER_RESET_DEVICE"
+                                                : name ? name : "unknown";
+}
+
+static void close_fds(VhostUserMsg *msg)
 {
     for (int i = 0; i < msg->fd_num; i++) {
         close(msg->fds[i]);
     }
     msg->fd_num = 0;
-    session_fail(session, "%s: %s", vu_request_to_string(msg->request), why);
+}
+
+static void replace_fd(int *fd, int by)
+{
+    if (*fd >= 0) {
+        close(*fd);
+    }
+    *fd = by;
+}
+
+static int fail(Session *session, VhostUserMsg *msg, const char *why)
+{
+    close_fds(msg);
+    session_fail(session, "%s: %s", name_of(msg), why);
     return DONE;
+}
+
+static int fail_errno(Session *session, VhostUserMsg *msg, const char *why,
+                      int err)
+{
+    g_autofree char *text = g_strdup_printf("%s: %s", why, g_strerror(-err));
+
+    return fail(session, msg, text);
 }
 
 static int reply_u64(VhostUserMsg *msg, uint64_t value)
@@ -88,10 +115,12 @@ static int set_features(Session *session, VhostUserMsg *msg)
         return fail(session, msg, "a legacy device; give the VMM's device "
                     "disable-legacy=on, or what it calls that");
     }
-    session->vu.features = features;
+    session->queues->features = features;
+    session->queues->memory.logging = features & BIT(VHOST_F_LOG_ALL);
     if (!(features & BIT(VHOST_USER_F_PROTOCOL_FEATURES))) {
         for (int i = 0; i < VSK_QUEUE_NUM; i++) {
-            session->vu.vq[i].enable = 1; /* such a front-end never says so */
+            /* Such a front-end never says so. */
+            session->queues->queue[i].enabled = true;
         }
     }
     return DONE;
@@ -138,151 +167,48 @@ static int ignore(Session *session, VhostUserMsg *msg)
 
 /* --- Guest memory --------------------------------------------------------- */
 
-static bool check_region(const VhostUserMemoryRegion *region, int fd)
+static int add_region(Session *session, const VhostUserMemoryRegion *region,
+                      int fd)
 {
-    uint64_t top = UINT64_MAX - region->memory_size;
-    struct stat st;
-
-    if (!region->memory_size || region->guest_phys_addr > top ||
-        region->userspace_addr > top || region->mmap_offset > top) {
-        return false;
-    }
-    /* Beyond the end of a file is SIGBUS. #syscalls fstat newfstatat */
-    return fstat(fd, &st) == 0 &&
-           (!S_ISREG(st.st_mode) ||
-            (uint64_t)st.st_size >= region->mmap_offset + region->memory_size);
+    return memory_add(&session->queues->memory, region->guest_phys_addr,
+                      region->memory_size, region->userspace_addr,
+                      region->mmap_offset, fd);
 }
 
-/* Where a ring's part is in our memory; NULL if not all of it is. */
-static void *ring_area(const VuDev *vu, uint64_t addr, uint64_t size,
-                       unsigned int align)
+static int memory_changed(Session *session, VhostUserMsg *msg)
 {
-    for (uint32_t i = 0; i < vu->nregions; i++) {
-        const VuDevRegion *r = &vu->regions[i];
-        uint64_t offset = addr - r->qva;
-
-        if (addr >= r->qva && offset < r->size && size <= r->size - offset) {
-            uintptr_t va = r->mmap_addr + r->mmap_offset + offset;
-
-            return va % align ? NULL : (void *)va;
-        }
-    }
-    return NULL;
-}
-
-/* Find the ring's three parts; false if they are not (any more) in memory. */
-static bool map_ring(const VuDev *vu, VuVirtq *vq)
-{
-    VuRing ring = vq->vring;
-    unsigned int n = ring.num;
-
-    ring.desc = ring_area(vu, vq->vra.desc_user_addr, 16ull * n, 16);
-    ring.avail = ring_area(vu, vq->vra.avail_user_addr, 6 + 2ull * n, 2);
-    ring.used = ring_area(vu, vq->vra.used_user_addr, 6 + 8ull * n, 4);
-    if (!n || !ring.desc || !ring.avail || !ring.used) {
-        return false;
-    }
-    vq->vring = ring;
-    return true;
-}
-
-static void unmap_ring(VuVirtq *vq)
-{
-    vq->vring.desc = NULL;
-    vq->vring.avail = NULL;
-    vq->vring.used = NULL;
-}
-
-/* After memory changed: false if a started ring is no longer in it. */
-static bool remap_rings(VuDev *vu)
-{
-    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
-        VuVirtq *vq = &vu->vq[i];
-
-        if (vq->vring.desc && !map_ring(vu, vq)) {
-            unmap_ring(vq);
-            if (vq->started) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
-static bool map_region(VuDevRegion *region, const VhostUserMemoryRegion *from,
-                       int fd)
-{
-    void *addr;
-
-    /* From the start of the file, for huge pages want offsets of their own. */
-    addr = mmap(NULL, from->memory_size + from->mmap_offset,
-                PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (addr == MAP_FAILED) {
-        return false;
-    }
-    *region = (VuDevRegion) {
-        .gpa = from->guest_phys_addr,
-        .size = from->memory_size,
-        .qva = from->userspace_addr,
-        .mmap_offset = from->mmap_offset,
-        .mmap_addr = (uintptr_t)addr,
-    };
-    return true;
-}
-
-static void unmap_region(VuDevRegion *region)
-{
-    munmap((void *)(uintptr_t)region->mmap_addr,
-           region->size + region->mmap_offset);
-}
-
-static bool add_region(VuDev *vu, const VhostUserMemoryRegion *from, int fd)
-{
-    if (vu->nregions == VHOST_USER_MAX_RAM_SLOTS || !check_region(from, fd) ||
-        !map_region(&vu->regions[vu->nregions], from, fd)) {
-        return false;
-    }
-    vu->nregions++;
-    return true;
-}
-
-static void close_fds(VhostUserMsg *msg)
-{
-    for (int i = 0; i < msg->fd_num; i++) {
-        close(msg->fds[i]);
-    }
-    msg->fd_num = 0;
-}
-
-static int set_mem_table(Session *session, VhostUserMsg *msg)
-{
-    VhostUserMemory table = msg->payload.memory;
-    VuDev *vu = &session->vu;
-
-    while (vu->nregions) {
-        unmap_region(&vu->regions[--vu->nregions]);
-    }
-    for (uint32_t i = 0; i < table.nregions; i++) {
-        if (!add_region(vu, &table.regions[i], msg->fds[i])) {
-            unmap_ring(&vu->vq[0]);
-            unmap_ring(&vu->vq[1]);
-            unmap_ring(&vu->vq[2]);
-            return fail(session, msg, "a region that cannot be mapped");
-        }
-    }
     close_fds(msg);
-    if (!remap_rings(vu)) {
+    if (!queues_remap(session->queues)) {
         return fail(session, msg, "a running virtqueue's memory is gone");
     }
     return DONE;
 }
 
+static int set_mem_table(Session *session, VhostUserMsg *msg)
+{
+    VhostUserMemory table = msg->payload.memory;
+
+    memory_clear(&session->queues->memory);
+    for (uint32_t i = 0; i < table.nregions; i++) {
+        int ret = add_region(session, &table.regions[i], msg->fds[i]);
+
+        if (ret < 0) {
+            /* Rings must not be where nothing is any more. */
+            memory_clear(&session->queues->memory);
+            queues_remap(session->queues);
+            return fail_errno(session, msg, "a region cannot be mapped", ret);
+        }
+    }
+    return memory_changed(session, msg);
+}
+
 static int add_mem_reg(Session *session, VhostUserMsg *msg)
 {
     VhostUserMemoryRegion region = msg->payload.memreg.region;
+    int ret = add_region(session, &region, msg->fds[0]);
 
-    if (!add_region(&session->vu, &region, msg->fds[0])) {
-        return fail(session, msg, "a region that cannot be mapped");
+    if (ret < 0) {
+        return fail_errno(session, msg, "the region cannot be mapped", ret);
     }
     close_fds(msg);
     return DONE;
@@ -291,35 +217,42 @@ static int add_mem_reg(Session *session, VhostUserMsg *msg)
 static int rem_mem_reg(Session *session, VhostUserMsg *msg)
 {
     VhostUserMemoryRegion gone = msg->payload.memreg.region;
-    VuDev *vu = &session->vu;
 
-    close_fds(msg);
-    for (uint32_t i = 0; i < vu->nregions; i++) {
-        VuDevRegion *r = &vu->regions[i];
-
-        if (r->gpa == gone.guest_phys_addr && r->qva == gone.userspace_addr &&
-            r->size == gone.memory_size) {
-            unmap_region(r);
-            vu->nregions--;
-            memmove(r, r + 1, (vu->nregions - i) * sizeof(*r));
-            if (!remap_rings(vu)) {
-                return fail(session, msg,
-                            "a running virtqueue's memory is gone");
-            }
-            return DONE;
-        }
+    if (!memory_remove(&session->queues->memory, gone.guest_phys_addr,
+                       gone.memory_size, gone.userspace_addr)) {
+        return fail(session, msg, "no such region");
     }
-    return fail(session, msg, "no such region");
+    return memory_changed(session, msg);
+}
+
+static int set_log_base(Session *session, VhostUserMsg *msg)
+{
+    VhostUserLog log = msg->payload.log;
+    int ret = memory_set_log(&session->queues->memory, log.mmap_size,
+                             log.mmap_offset, msg->fds[0]);
+
+    if (ret < 0) {
+        return fail_errno(session, msg, "the log cannot be mapped", ret);
+    }
+    close_fds(msg);
+    return reply_u64(msg, 0);
+}
+
+/* Whoever wants to know that pages were written polls the log itself. */
+static int set_log_fd(Session *session, VhostUserMsg *msg)
+{
+    close_fds(msg);
+    return DONE;
 }
 
 /* --- Rings ---------------------------------------------------------------- */
 
 /* The queue that a message is about, or NULL after a failure. */
-static VuVirtq *queue_of(Session *session, VhostUserMsg *msg,
-                         unsigned int index)
+static Queue *queue_of(Session *session, VhostUserMsg *msg,
+                       unsigned int index)
 {
     if (index < VSK_QUEUE_NUM) {
-        return &session->vu.vq[index];
+        return &session->queues->queue[index];
     }
     fail(session, msg, "the device has queues 0 to 2 only");
     return NULL;
@@ -328,9 +261,9 @@ static VuVirtq *queue_of(Session *session, VhostUserMsg *msg,
 static int set_vring_num(Session *session, VhostUserMsg *msg)
 {
     unsigned int num = msg->payload.state.num;
-    VuVirtq *vq = queue_of(session, msg, msg->payload.state.index);
+    Queue *q = queue_of(session, msg, msg->payload.state.index);
 
-    if (!vq) {
+    if (!q) {
         return DONE;
     }
     if (!num || (num & (num - 1)) || num > session->max_queue_size) {
@@ -339,172 +272,223 @@ static int set_vring_num(Session *session, VhostUserMsg *msg)
             "--queue-size)", num, session->max_queue_size);
         return fail(session, msg, why);
     }
-    if (vq->started) {
+    if (q->started) {
         return fail(session, msg, "the virtqueue is running");
     }
-    unmap_ring(vq);
-    vq->vring.num = num;
+    q->num = num;
+    return DONE;
+}
+
+/* While a queue runs, only the log of its writes can go on and off. */
+static int change_running(Session *session, VhostUserMsg *msg, VskQueue index,
+                          const QueueAddr *addr)
+{
+    Queue *q = &session->queues->queue[index];
+
+    if (addr->desc != q->addr.desc || addr->avail != q->addr.avail ||
+        addr->used != q->addr.used) {
+        return fail(session, msg, "the virtqueue is running");
+    }
+    if (addr->used_gpa != q->addr.used_gpa) {
+        queue_move(session->queues, index, addr);
+    }
     return DONE;
 }
 
 static int set_vring_addr(Session *session, VhostUserMsg *msg)
 {
-    struct vhost_vring_addr addr = msg->payload.addr;
-    VuVirtq *vq = queue_of(session, msg, addr.index);
+    struct vhost_vring_addr from = msg->payload.addr;
+    Queue *q = queue_of(session, msg, from.index);
+    QueueAddr addr = {
+        .desc = from.desc_user_addr,
+        .avail = from.avail_user_addr,
+        .used = from.used_user_addr,
+        .used_gpa = from.log_guest_addr,
+    };
 
-    if (!vq) {
+    if (!q) {
         return DONE;
     }
-    vq->vra = addr;
-    vq->vring.flags = addr.flags;
-    vq->vring.log_guest_addr = addr.log_guest_addr;
-    if (!map_ring(&session->vu, vq)) {
+    if (q->started) {
+        return change_running(session, msg, from.index, &addr);
+    }
+    if (!queue_addr_is_valid(session->queues, &addr, q->num)) {
         return fail(session, msg, "a virtqueue outside of guest memory");
     }
+    q->addr = addr;
     return DONE;
 }
 
 static int set_vring_base(Session *session, VhostUserMsg *msg)
 {
     unsigned int num = msg->payload.state.num;
-    VuVirtq *vq = queue_of(session, msg, msg->payload.state.index);
+    Queue *q = queue_of(session, msg, msg->payload.state.index);
 
-    if (!vq) {
+    if (!q) {
         return DONE;
     }
-    if (num > UINT16_MAX || vq->started) {
-        return fail(session, msg, vq->started ? "the virtqueue is running"
-                                              : "not an index of a virtqueue");
+    if (num > UINT16_MAX || q->started) {
+        return fail(session, msg, q->started ? "the virtqueue is running"
+                                             : "not an index of a virtqueue");
     }
-    vq->last_avail_idx = num;
-    vq->shadow_avail_idx = num;
+    q->base = num;
     return DONE;
-}
-
-void protocol_stop_ring(Session *session, unsigned int index)
-{
-    VuVirtq *vq = &session->vu.vq[index];
-
-    loop_unwatch(session->loop, &session->kicks[index]);
-    if (vq->kick_fd >= 0) {
-        close(vq->kick_fd);
-        vq->kick_fd = -1;
-    }
-    if (vq->call_fd >= 0) {
-        close(vq->call_fd);
-        vq->call_fd = -1;
-    }
-    vq->started = false;
-    vq->signalled_used_valid = false;
-    vq->inuse = 0;
-    unmap_ring(vq);
 }
 
 static int get_vring_base(Session *session, VhostUserMsg *msg)
 {
     unsigned int index = msg->payload.state.index;
-    VuVirtq *vq = queue_of(session, msg, index);
+    Queue *q = queue_of(session, msg, index);
 
-    if (!vq) {
+    if (!q) {
         return DONE;
     }
-    protocol_stop_ring(session, index);
+    session_stop_queue(session, index);
+    replace_fd(&q->kick_fd, -1);
+    replace_fd(&q->call_fd, -1);
     msg->flags = 0;
-    msg->payload.state.num = vq->last_avail_idx;
+    msg->payload.state.num = q->base;
     msg->size = sizeof(msg->payload.state);
     return REPLY;
 }
 
 static int set_vring_enable(Session *session, VhostUserMsg *msg)
 {
-    VuVirtq *vq = queue_of(session, msg, msg->payload.state.index);
+    Queue *q = queue_of(session, msg, msg->payload.state.index);
 
-    if (vq) {
-        vq->enable = msg->payload.state.num != 0;
+    if (q) {
+        q->enabled = msg->payload.state.num != 0;
     }
     return DONE;
 }
 
-/* The descriptor of a KICK, CALL or ERR message: -1 for none, -2 if wrong. */
-static int fd_of(Session *session, VhostUserMsg *msg)
+/* Take the descriptor of a KICK, CALL or ERR message for @ret_queue.  False
+ * after a failure; -1 says that there is to be none. */
+static bool fd_of(Session *session, VhostUserMsg *msg, Queue **ret_queue,
+                  int *ret_fd)
 {
     bool none = msg->payload.u64 & VHOST_USER_VRING_NOFD_MASK;
+    Queue *q = queue_of(session, msg, msg->payload.u64 &
+                                      VHOST_USER_VRING_IDX_MASK);
 
+    if (!q) {
+        return false;
+    }
     if (none != (msg->fd_num == 0)) {
         fail(session, msg, "a descriptor is missing, or one too many");
-        return -2;
+        return false;
     }
-    if (none) {
-        return -1;
-    }
-    msg->fd_num = 0;
-    /* Neither an eventfd that is full nor what is none may block us.
-     * #syscalls fcntl */
-    fcntl(msg->fds[0], F_SETFL, fcntl(msg->fds[0], F_GETFL) | O_NONBLOCK);
-    return msg->fds[0];
-}
+    *ret_queue = q;
+    *ret_fd = -1;
+    if (!none) {
+        int fd = msg->fds[0];
 
-static void replace_fd(int *fd, int by)
-{
-    if (*fd >= 0) {
-        close(*fd);
+        /* Neither an eventfd that is full nor what is none may block us.
+         * #syscalls fcntl */
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        msg->fd_num = 0;
+        *ret_fd = fd;
     }
-    *fd = by;
+    return true;
 }
 
 static int set_vring_kick(Session *session, VhostUserMsg *msg)
 {
-    unsigned int index = msg->payload.u64 & VHOST_USER_VRING_IDX_MASK;
-    VuVirtq *vq = queue_of(session, msg, index);
-    int fd = vq ? fd_of(session, msg) : -2;
+    VskQueue index = msg->payload.u64 & VHOST_USER_VRING_IDX_MASK;
+    Queue *q;
+    int fd;
 
-    if (fd == -2) {
+    if (!fd_of(session, msg, &q, &fd)) {
         return DONE;
     }
-    if (fd == -1) {
-        return fail(session, msg, "a virtqueue without notifications; this "
-                    "device does not poll for the VMM");
-    }
     loop_unwatch(session->loop, &session->kicks[index]);
-    replace_fd(&vq->kick_fd, fd);
-    if (!vq->vring.desc && !map_ring(&session->vu, vq)) {
-        return fail(session, msg, "the virtqueue was not set up before");
+    replace_fd(&q->kick_fd, fd);
+    if (fd < 0) {
+        return fail(session, msg, "a virtqueue without notifications; this "
+                    "program does not look for chains without end");
     }
     /* Edges suffice, and the counter need not be read: every kick is one. */
     if (!loop_watch(session->loop, &session->kicks[index], fd,
                     EPOLLIN | EPOLLET)) {
         return fail(session, msg, "not an eventfd");
     }
-    vq->used_idx = le16toh(vq->vring.used->idx);
-    vq->started = true;
+    if (!q->started && !queue_start(session->queues, index)) {
+        return fail(session, msg, "the virtqueue was not set up before");
+    }
     return DONE;
 }
 
 static int set_vring_call(Session *session, VhostUserMsg *msg)
 {
-    VuVirtq *vq = queue_of(session, msg, msg->payload.u64 &
-                                         VHOST_USER_VRING_IDX_MASK);
-    int fd = vq ? fd_of(session, msg) : -2;
+    Queue *q;
+    int fd;
 
-    if (fd == -2) {
-        return DONE;
-    }
-    replace_fd(&vq->call_fd, fd);
-    if (fd >= 0) {
-        eventfd_write(fd, 1); /* what was used before may not have been told */
+    if (fd_of(session, msg, &q, &fd)) {
+        replace_fd(&q->call_fd, fd);
+        if (fd >= 0) {
+            /* What was used before may not have been told. */
+            eventfd_write(fd, 1);
+        }
     }
     return DONE;
 }
 
 static int set_vring_err(Session *session, VhostUserMsg *msg)
 {
-    VuVirtq *vq = queue_of(session, msg, msg->payload.u64 &
-                                         VHOST_USER_VRING_IDX_MASK);
-    int fd = vq ? fd_of(session, msg) : -2;
+    Queue *q;
+    int fd;
 
-    if (fd != -2) {
-        replace_fd(&vq->err_fd, fd);
+    if (fd_of(session, msg, &q, &fd)) {
+        replace_fd(&q->err_fd, fd);
     }
+    return DONE;
+}
+
+/* --- Chains that outlive this process ------------------------------------- */
+
+static int get_inflight_fd(Session *session, VhostUserMsg *msg)
+{
+    unsigned int n_queues = msg->payload.inflight.num_queues;
+    unsigned int queue_size = msg->payload.inflight.queue_size;
+    int fd;
+
+    if (!n_queues || n_queues > VSK_QUEUE_NUM || !queue_size ||
+        queue_size > session->max_queue_size) {
+        return fail(session, msg, "not for the queues that this device has");
+    }
+    fd = inflight_create(&session->queues->inflight, n_queues, queue_size);
+    if (fd < 0) {
+        return fail_errno(session, msg, "no memory for it", fd);
+    }
+    msg->flags = 0;
+    msg->payload.inflight.mmap_size = inflight_size(n_queues, queue_size);
+    msg->payload.inflight.mmap_offset = 0;
+    msg->fds[0] = fd;
+    msg->fd_num = 1;
+    session->reply_fd = fd;
+    return REPLY;
+}
+
+static int set_inflight_fd(Session *session, VhostUserMsg *msg)
+{
+    VhostUserInflight from = msg->payload.inflight;
+    int ret = -EINVAL;
+
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        if (session->queues->queue[i].started) {
+            return fail(session, msg, "a virtqueue is running");
+        }
+    }
+    if (from.num_queues <= VSK_QUEUE_NUM &&
+        from.queue_size <= session->max_queue_size) {
+        ret = inflight_open(&session->queues->inflight, from.num_queues,
+                            from.queue_size, from.mmap_size,
+                            from.mmap_offset, msg->fds[0]);
+    }
+    if (ret < 0) {
+        return fail_errno(session, msg, "it cannot be mapped", ret);
+    }
+    close_fds(msg);
     return DONE;
 }
 
@@ -513,7 +497,7 @@ static int set_vring_err(Session *session, VhostUserMsg *msg)
 static int reset_owner(Session *session, VhostUserMsg *msg)
 {
     for (int i = 0; i < VSK_QUEUE_NUM; i++) {
-        session->vu.vq[i].enable = 0;
+        session->queues->queue[i].enabled = false;
     }
     return DONE;
 }
@@ -521,14 +505,10 @@ static int reset_owner(Session *session, VhostUserMsg *msg)
 static int reset_device(Session *session, VhostUserMsg *msg)
 {
     for (unsigned int i = 0; i < VSK_QUEUE_NUM; i++) {
-        VuVirtq *vq = &session->vu.vq[i];
-
-        protocol_stop_ring(session, i);
-        vq->enable = 0;
-        vq->last_avail_idx = 0;
-        vq->shadow_avail_idx = 0;
+        session_stop_queue(session, i);
+        replace_fd(&session->queues->queue[i].kick_fd, -1);
     }
-    session->vu.broken = false;
+    queues_reset(session->queues);
     session->was_reset = true;
     return DONE;
 }
@@ -547,6 +527,8 @@ static Handler *const handlers[] = {
     HANDLE(SET_MEM_TABLE, set_mem_table),
     HANDLE(ADD_MEM_REG, add_mem_reg),
     HANDLE(REM_MEM_REG, rem_mem_reg),
+    HANDLE(SET_LOG_BASE, set_log_base),
+    HANDLE(SET_LOG_FD, set_log_fd),
     HANDLE(SET_VRING_NUM, set_vring_num),
     HANDLE(SET_VRING_ADDR, set_vring_addr),
     HANDLE(SET_VRING_BASE, set_vring_base),
@@ -557,6 +539,8 @@ static Handler *const handlers[] = {
     HANDLE(SET_VRING_ERR, set_vring_err),
     HANDLE(GET_CONFIG, get_config),
     HANDLE(SET_CONFIG, ignore), /* nothing in there is the driver's to set */
+    HANDLE(GET_INFLIGHT_FD, get_inflight_fd),
+    HANDLE(SET_INFLIGHT_FD, set_inflight_fd),
     [MESSAGE_RESET_DEVICE] = reset_device,
 };
 
@@ -569,9 +553,8 @@ static int process_message(VuDev *vu, VhostUserMsg *msg, int *ret_reply)
     if ((unsigned int)msg->request < G_N_ELEMENTS(handlers)) {
         handler = handlers[msg->request];
     }
-    log_debug(session->cid, "message %s (%d), %u bytes, %d descriptors",
-              vu_request_to_string(msg->request), msg->request, msg->size,
-              msg->fd_num);
+    log_debug(session->cid, "message %s, %u bytes, %d descriptors",
+              name_of(msg), msg->size, msg->fd_num);
     verdict = handler ? handler(session, msg) : LEAVE;
     *ret_reply = verdict == REPLY;
     return verdict != LEAVE;

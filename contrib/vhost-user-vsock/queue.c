@@ -1,109 +1,280 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What libvsock-device asks of its embedder, on libvhost-user's virtqueues.
- *
- * A chain that a hostile driver spoils makes libvhost-user panic: the device is
- * then broken, every entry here finds no chain and writes none, and
- * session.c ends the flows.
+ * The virtqueues of one VM: how its front-end sets them up, and what
+ * libvsock-device wants of them.
  */
 
-#include <stdlib.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "queue.h"
 
+#define RING_F_INDIRECT_DESC 28
+#define RING_F_EVENT_IDX     29
+
+/* --- Set-up --------------------------------------------------------------- */
+
+void queues_init(Queues *queues, LogRefusals *refusals)
+{
+    memset(queues, 0, sizeof(*queues));
+    queues->refusals = refusals;
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        Queue *q = &queues->queue[i];
+
+        q->kick_fd = -1;
+        q->call_fd = -1;
+        q->err_fd = -1;
+        q->wants_notify = true;
+    }
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+void queues_clear(Queues *queues)
+{
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        Queue *q = &queues->queue[i];
+
+        queue_stop(queues, i);
+        close_fd(&q->kick_fd);
+        close_fd(&q->call_fd);
+        close_fd(&q->err_fd);
+    }
+    memory_clear(&queues->memory);
+    memory_clear_log(&queues->memory);
+    inflight_close(&queues->inflight);
+    queues_init(queues, queues->refusals);
+}
+
+void queues_reset(Queues *queues)
+{
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        Queue *q = &queues->queue[i];
+
+        queue_stop(queues, i);
+        q->num = 0;
+        q->addr = (QueueAddr) { 0 };
+        q->base = 0;
+        q->enabled = false;
+    }
+}
+
+static const char *broken(const Queue *q)
+{
+    return q->broken ? q->broken : vsk_vring_broken(q->vring);
+}
+
 bool queue_is_ready(const Queues *queues, VskQueue queue)
 {
-    VuDev *vu = queues->vu;
+    const Queue *q = &queues->queue[queue];
 
-    return vu && !vu->broken && vu->vq[queue].started &&
-           vu->vq[queue].enable && vu->vq[queue].vring.desc;
+    return q->started && q->enabled && !broken(q);
 }
+
+uint16_t queue_base(const Queues *queues, VskQueue queue)
+{
+    const Queue *q = &queues->queue[queue];
+
+    return q->started ? vsk_vring_base(q->vring) : q->base;
+}
+
+const char *queues_broken(const Queues *queues)
+{
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        const Queue *q = &queues->queue[i];
+
+        if (q->started && broken(q)) {
+            return broken(q);
+        }
+    }
+    return NULL;
+}
+
+/* --- Rings ---------------------------------------------------------------- */
+
+static void *map_gpa(void *opaque, uint64_t gpa, uint64_t *len)
+{
+    Queues *queues = opaque;
+
+    return memory_at(&queues->memory, gpa, len);
+}
+
+static void note_dirty(void *opaque, uint64_t gpa, uint64_t len)
+{
+    Queues *queues = opaque;
+
+    memory_wrote(&queues->memory, gpa, len);
+}
+
+static const VskVringOps vring_ops = {
+    .map = map_gpa,
+    .dirty = note_dirty,
+};
+
+/* A ring at @addr that goes on at the queue's base; NULL if that cannot be. */
+static VskVring *make_vring(Queues *queues, VskQueue queue,
+                            const QueueAddr *addr)
+{
+    const Memory *memory = &queues->memory;
+    const Queue *q = &queues->queue[queue];
+    VskVringConfig config = {
+        .num = q->num,
+        .desc = memory_at_qva(memory, addr->desc, VSK_VRING_DESC_SIZE(q->num)),
+        .avail = memory_at_qva(memory, addr->avail,
+                               VSK_VRING_AVAIL_SIZE(q->num)),
+        .used = memory_at_qva(memory, addr->used, VSK_VRING_USED_SIZE(q->num)),
+        .used_gpa = addr->used_gpa,
+        .base = queue_base(queues, queue),
+        .event_idx = queues->features & (1ull << RING_F_EVENT_IDX),
+        .indirect = queues->features & (1ull << RING_F_INDIRECT_DESC),
+    };
+
+    if (!q->num || !config.desc || !config.avail || !config.used) {
+        return NULL;
+    }
+    config.inflight = inflight_queue(&queues->inflight, queue, q->num);
+    return vsk_vring_new(&config, &vring_ops, queues, NULL);
+}
+
+bool queue_addr_is_valid(const Queues *queues, const QueueAddr *addr,
+                         unsigned int num)
+{
+    const Memory *memory = &queues->memory;
+
+    return num &&
+           memory_at_qva(memory, addr->desc, VSK_VRING_DESC_SIZE(num)) &&
+           memory_at_qva(memory, addr->avail, VSK_VRING_AVAIL_SIZE(num)) &&
+           memory_at_qva(memory, addr->used, VSK_VRING_USED_SIZE(num));
+}
+
+static void use_vring(Queue *q, VskVring *vring)
+{
+    vsk_vring_free(q->vring);
+    q->vring = vring;
+    q->started = vring;
+    if (vring) {
+        /* What an earlier run asked for still stands in the ring. */
+        vsk_vring_set_notification(vring, q->wants_notify);
+    }
+}
+
+bool queue_start(Queues *queues, VskQueue queue)
+{
+    Queue *q = &queues->queue[queue];
+    VskVring *vring = make_vring(queues, queue, &q->addr);
+
+    if (vring) {
+        q->wants_notify = true;
+        use_vring(q, vring);
+    }
+    return vring;
+}
+
+void queue_stop(Queues *queues, VskQueue queue)
+{
+    Queue *q = &queues->queue[queue];
+
+    if (q->started) {
+        q->base = vsk_vring_base(q->vring);
+        q->broken = NULL;
+        use_vring(q, NULL);
+    }
+}
+
+bool queue_move(Queues *queues, VskQueue queue, const QueueAddr *addr)
+{
+    Queue *q = &queues->queue[queue];
+    VskVring *vring = make_vring(queues, queue, addr);
+
+    if (!vring) {
+        queue_stop(queues, queue);
+        return false;
+    }
+    q->addr = *addr;
+    q->broken = broken(q);
+    use_vring(q, vring);
+    return true;
+}
+
+bool queues_remap(Queues *queues)
+{
+    bool all = true;
+
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        Queue *q = &queues->queue[i];
+
+        if (q->started && !queue_move(queues, i, &q->addr)) {
+            all = false;
+        }
+    }
+    return all;
+}
+
+/* --- What libvsock-device calls ------------------------------------------- */
 
 static bool queue_pop(void *opaque, VskQueue queue, VskChain *ret_chain)
 {
-    Queues *q = opaque;
-    VuVirtqElement *elem;
+    Queues *queues = opaque;
 
-    if (!queue_is_ready(q, queue)) {
-        return false;
-    }
-    elem = vu_queue_pop(q->vu, &q->vu->vq[queue], sizeof(*elem));
-    if (!elem) {
-        return false;
-    }
-    *ret_chain = (VskChain) {
-        .elem = elem,
-        .out = elem->out_sg,
-        .n_out = elem->out_num,
-        .in = elem->in_sg,
-        .n_in = elem->in_num,
-    };
-    return true;
+    return queue_is_ready(queues, queue) &&
+           vsk_vring_pop(queues->queue[queue].vring, ret_chain);
 }
 
 static void queue_unpop(void *opaque, VskQueue queue, VskChain *chain)
 {
-    Queues *q = opaque;
+    Queues *queues = opaque;
 
-    vu_queue_unpop(q->vu, &q->vu->vq[queue], chain->elem, 0);
-    free(chain->elem);
-    chain->elem = NULL;
-}
-
-static bool tracks_inflight(const VuDev *vu)
-{
-    return vu->protocol_features &
-           (1ull << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
+    vsk_vring_unpop(queues->queue[queue].vring, chain);
 }
 
 static void queue_push(void *opaque, VskQueue queue, VskChain *chain,
                        uint32_t len)
 {
-    Queues *q = opaque;
-    VuVirtq *vq = &q->vu->vq[queue];
+    Queues *queues = opaque;
 
-    if (tracks_inflight(q->vu)) {
-        vu_queue_push(q->vu, vq, chain->elem, len); /* knows no batches */
-    } else {
-        vu_queue_fill(q->vu, vq, chain->elem, len, q->pushed[queue]++);
-    }
-    free(chain->elem);
-    chain->elem = NULL;
+    vsk_vring_push(queues->queue[queue].vring, chain, len);
 }
 
 static void queue_flush(void *opaque, VskQueue queue)
 {
-    Queues *q = opaque;
-    VuVirtq *vq = &q->vu->vq[queue];
+    Queues *queues = opaque;
+    Queue *q = &queues->queue[queue];
 
-    if (q->pushed[queue]) {
-        vu_queue_flush(q->vu, vq, q->pushed[queue]);
-        q->pushed[queue] = 0;
-    }
-    if (vq->call_fd >= 0) {
-        vu_queue_notify(q->vu, vq);
+    if (q->started && vsk_vring_flush(q->vring) && q->call_fd >= 0) {
+        /* A counter that is full is as good. #syscalls write */
+        eventfd_write(q->call_fd, 1);
     }
 }
 
 static bool queue_set_notification(void *opaque, VskQueue queue, bool enable)
 {
-    Queues *q = opaque;
-    VuVirtq *vq;
+    Queues *queues = opaque;
+    Queue *q = &queues->queue[queue];
 
-    if (!queue_is_ready(q, queue)) {
+    q->wants_notify = enable;
+    if (!queue_is_ready(queues, queue)) {
         return false;
     }
-    vq = &q->vu->vq[queue];
-    vu_queue_set_notification(q->vu, vq, enable);
-    return enable && !vu_queue_empty(q->vu, vq);
+    if (queues->polling) {
+        return enable && vsk_vring_has_avail(q->vring);
+    }
+    return vsk_vring_set_notification(q->vring, enable);
 }
 
 static void queue_refused(void *opaque, VskRefusal why, const VskHdr *hdr)
 {
-    Queues *q = opaque;
+    Queues *queues = opaque;
 
-    log_refused(q->refusals, why, hdr);
+    log_refused(queues->refusals, why, hdr);
 }
 
 const VskDevOps queue_ops = {
@@ -114,3 +285,46 @@ const VskDevOps queue_ops = {
     .set_notification = queue_set_notification,
     .refused = queue_refused,
 };
+
+/* --- Polling -------------------------------------------------------------- */
+
+void queues_begin_polling(Queues *queues)
+{
+    queues->polling = true;
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        if (queue_is_ready(queues, i)) {
+            vsk_vring_set_notification(queues->queue[i].vring, false);
+        }
+    }
+}
+
+unsigned int queues_end_polling(Queues *queues)
+{
+    unsigned int mask = 0;
+
+    queues->polling = false;
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        Queue *q = &queues->queue[i];
+
+        if (queue_is_ready(queues, i) && q->wants_notify &&
+            vsk_vring_set_notification(q->vring, true)) {
+            mask |= 1u << i;
+        }
+    }
+    return mask;
+}
+
+unsigned int queues_poll(const Queues *queues)
+{
+    unsigned int mask = 0;
+
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        const Queue *q = &queues->queue[i];
+
+        if (q->wants_notify && queue_is_ready(queues, i) &&
+            vsk_vring_has_avail(q->vring)) {
+            mask |= 1u << i;
+        }
+    }
+    return mask;
+}

@@ -45,42 +45,46 @@ static bool session_read_message(VuDev *vu, int fd, VhostUserMsg *ret_msg)
     return true;
 }
 
-/* libvhost-user met what cannot be: in a message, or in the guest's rings. */
+/* A reply could not be written, or libvhost-user met what it cannot do. */
 static void session_panic(VuDev *vu, const char *why)
 {
-    Session *session = SESSION_OF(vu);
-    unsigned int unsaid;
-
-    if (session->dispatching) {
-        session_fail(session, "%s", why ? why : "out of memory");
-        return;
-    }
-    if (log_may_speak(&session->broken_log, &unsaid)) {
-        log_warning(session->cid, "the guest's driver broke the rules: %s; "
-                    "the device stops until the driver resets it",
-                    why ? why : "out of memory");
-    }
-    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
-        if (vu->vq[i].err_fd >= 0) {
-            /* #syscalls write */
-            eventfd_write(vu->vq[i].err_fd, 1);
-        }
-    }
+    session_fail(SESSION_OF(vu), "%s", why ? why : "out of memory");
 }
 
+/* For queues that libvhost-user runs, and ours it does not. */
 static void session_set_watch(VuDev *vu, int fd, int condition,
                               vu_watch_cb callback, void *data)
 {
-    g_assert_not_reached(); /* for queues with a handler, and ours have none */
+    g_assert_not_reached();
 }
 
 static void session_remove_watch(VuDev *vu, int fd)
 {
-    Session *session = SESSION_OF(vu);
+    g_assert_not_reached();
+}
 
+/* --- Queues --------------------------------------------------------------- */
+
+void session_stop_queue(Session *session, VskQueue queue)
+{
+    loop_unwatch(session->loop, &session->kicks[queue]);
+    queue_stop(session->queues, queue);
+}
+
+void session_tell_broken(Session *session, const char *why)
+{
+    unsigned int unsaid;
+
+    if (log_may_speak(&session->broken_log, &unsaid)) {
+        log_warning(session->cid, "the guest's driver broke a virtqueue: %s; "
+                    "the device stands still until it is reset", why);
+    }
     for (int i = 0; i < VSK_QUEUE_NUM; i++) {
-        if (session->kicks[i].fd == fd) {
-            loop_unwatch(session->loop, &session->kicks[i]);
+        int fd = session->queues->queue[i].err_fd;
+
+        if (fd >= 0) {
+            /* #syscalls write */
+            eventfd_write(fd, 1);
         }
     }
 }
@@ -114,11 +118,12 @@ void session_end(Session *session)
     }
     session->active = false;
     loop_unwatch(session->loop, &session->socket);
-    for (unsigned int i = 0; i < VSK_QUEUE_NUM; i++) {
-        protocol_stop_ring(session, i);
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        loop_unwatch(session->loop, &session->kicks[i]);
     }
+    queues_clear(session->queues);
     message_fini(&session->reader);
-    /* #syscalls munmap close */
+    /* #syscalls close */
     vu_deinit(&session->vu);
 }
 
@@ -146,10 +151,12 @@ static bool session_handle(Session *session)
 {
     bool ok;
 
-    session->dispatching = true;
-    /* #syscalls sendmsg write mmap munmap close memfd_create ftruncate */
+    session->reply_fd = -1;
+    /* #syscalls sendmsg write close */
     ok = vu_dispatch(&session->vu);
-    session->dispatching = false;
+    if (session->reply_fd >= 0) {
+        close(session->reply_fd);
+    }
     return ok && !session->failed;
 }
 

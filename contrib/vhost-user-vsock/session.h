@@ -11,6 +11,7 @@
 #include "log.h"
 #include "loop.h"
 #include "message.h"
+#include "queue.h"
 #include "vsock-device.h"
 
 typedef struct Session {
@@ -19,16 +20,17 @@ typedef struct Session {
     uint32_t max_queue_size;
     uint64_t features;      /* that the device offers */
     Loop *loop;
+    Queues *queues;
     LoopWatch socket;       /* its callback calls session_serve() */
     LoopWatch kicks[VSK_QUEUE_NUM];
 
     /* For one front-end. */
     bool active;
-    bool dispatching;       /* inside libvhost-user's handler of a message */
     bool failed;            /* the front-end broke the rules: end it */
     bool was_reset;         /* RESET_DEVICE came; vm.c clears it */
     bool congested;         /* the front-end does not read its replies */
-    VuDev vu;
+    int reply_fd;           /* to close when the reply is written; -1: none */
+    VuDev vu;               /* libvhost-user's: the socket, and replies */
     MessageReader reader;
     LogShare broken_log;
 } Session;
@@ -48,6 +50,12 @@ void session_end(Session *session);
  */
 bool session_serve(Session *session);
 
+/* A queue is to stop: nobody hears its kicks any more. */
+void session_stop_queue(Session *session, VskQueue queue);
+
+/* Tell the log, and the front-end, that the driver broke a queue. */
+void session_tell_broken(Session *session, const char *why);
+
 /* Say what the front-end did wrong, once, and have the session end. */
 void session_fail(Session *session, const char *format, ...)
     G_GNUC_PRINTF(2, 3);
@@ -58,8 +66,5 @@ extern const VuDevIface protocol_iface;
 
 /* The virtio features of every device here; VSK_F_SEQPACKET comes on top. */
 uint64_t protocol_features(void);
-
-/* A ring's memory, its descriptors, and that it was started, go. */
-void protocol_stop_ring(Session *session, unsigned int index);
 
 #endif /* VHOST_USER_VSOCK_SESSION_H */

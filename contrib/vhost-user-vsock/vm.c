@@ -74,13 +74,11 @@ struct Vm {
 
 static RingState ring_state(const Vm *vm)
 {
-    const VuDev *vu = &vm->session.vu;
-
     return (RingState) {
-        .base = { vu->vq[VSK_QUEUE_RX].last_avail_idx,
-                  vu->vq[VSK_QUEUE_TX].last_avail_idx },
+        .base = { queue_base(&vm->queues, VSK_QUEUE_RX),
+                  queue_base(&vm->queues, VSK_QUEUE_TX) },
         /* Logging goes on and off while a VM migrates. */
-        .features = vu->features & ~(1ull << VHOST_F_LOG_ALL),
+        .features = vm->queues.features & ~(1ull << VHOST_F_LOG_ALL),
     };
 }
 
@@ -126,16 +124,10 @@ static void vm_rings_run(Vm *vm)
 
 static void vm_rings_stopped(Vm *vm)
 {
-    VuDev *vu = &vm->session.vu;
-
     if (vm->told_ok && !vm->told_paused) {
         vm->last = ring_state(vm);
         vsk_dev_set_paused(vm->dev, true, loop_now_ms());
         vm->told_paused = true;
-    }
-    if (vu->broken && !vu->vq[VSK_QUEUE_RX].started &&
-        !vu->vq[VSK_QUEUE_TX].started) {
-        vu->broken = false;
     }
 }
 
@@ -143,12 +135,16 @@ static void vm_rings_stopped(Vm *vm)
 static void vm_settle(Vm *vm)
 {
     Session *session = &vm->session;
+    const char *why = queues_broken(&vm->queues);
 
-    if (!session->active || session->was_reset || session->vu.broken) {
+    if (why && vm->told_ok) {
+        session_tell_broken(session, why);
+    }
+    if (!session->active || session->was_reset || why) {
         vm_driver_left(vm);
         session->was_reset = false;
     }
-    if (queue_is_ready(&vm->queues, VSK_QUEUE_RX) &&
+    if (!why && queue_is_ready(&vm->queues, VSK_QUEUE_RX) &&
         queue_is_ready(&vm->queues, VSK_QUEUE_TX)) {
         vm_rings_run(vm);
     } else if (session->active) {
@@ -163,7 +159,6 @@ static void vm_accept(Vm *vm);
 static void vm_end_session(Vm *vm)
 {
     session_end(&vm->session);
-    vm->queues.vu = NULL;
     vm_settle(vm);
     log_info(vm->cid, "the VMM has left");
     vm_accept(vm);
@@ -176,8 +171,6 @@ static void vm_begin_session(Vm *vm, int fd)
         return;
     }
     loop_unwatch(&vm->loop, &vm->connect);
-    vm->queues.vu = &vm->session.vu;
-    memset(vm->queues.pushed, 0, sizeof(vm->queues.pushed));
     log_info(vm->cid, "a VMM has connected");
 }
 
@@ -297,7 +290,7 @@ static gpointer vm_thread(gpointer opaque)
     while (!vm->stopping) {
         loop_wait(&vm->loop, vm_timeout_ms(vm));
         vm_run_timers(vm);
-        if (vm->session.active && vm->session.vu.broken && vm->told_ok) {
+        if (vm->told_ok && queues_broken(&vm->queues)) {
             vm_settle(vm);
         }
     }
@@ -364,6 +357,7 @@ static bool vm_open(Vm *vm, const Options *all, GError **errp)
     }
     session->cid = vm->cid;
     session->loop = &vm->loop;
+    session->queues = &vm->queues;
     session->max_queue_size = vm->options->queue_size;
     session->features = protocol_features();
     if (all->seqpacket) {
@@ -387,7 +381,7 @@ Vm *vm_new(const Options *all, const VmOptions *options, GError **errp)
     vm->options = options;
     vm->cid = options->guest_cid;
     vm->refusals.cid = vm->cid;
-    vm->queues.refusals = &vm->refusals;
+    queues_init(&vm->queues, &vm->refusals);
     vm->loop.epoll_fd = -1;
     vm->stop_fd = -1;
     listener_init(&vm->listener);
@@ -419,7 +413,6 @@ void vm_free(Vm *vm)
         eventfd_write(vm->stop_fd, 1);
         g_thread_join(vm->thread);
     }
-    vm->queues.vu = NULL;
     session_end(&vm->session);
     vsk_dev_free(vm->dev);
     listener_close(&vm->listener);

@@ -1,0 +1,109 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Which chains are with the device, written where they outlive it.
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "inflight.h"
+
+/* What the protocol asks each queue's part to be aligned to. */
+#define ALIGNMENT 64u
+
+static size_t size_of_queue(unsigned int queue_size)
+{
+    size_t size = sizeof(VskVringInflight) +
+                  queue_size * sizeof(VskVringInflightDesc);
+
+    return (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+}
+
+size_t inflight_size(unsigned int n_queues, unsigned int queue_size)
+{
+    return n_queues * size_of_queue(queue_size);
+}
+
+static int inflight_map(Inflight *inflight, unsigned int n_queues,
+                        unsigned int queue_size, size_t size, uint64_t offset,
+                        int fd)
+{
+    void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                     (off_t)offset);
+
+    if (map == MAP_FAILED) {
+        return -errno;
+    }
+    inflight_close(inflight);
+    *inflight = (Inflight) { map, size, n_queues, queue_size };
+    return 0;
+}
+
+int inflight_create(Inflight *inflight, unsigned int n_queues,
+                    unsigned int queue_size)
+{
+    size_t size = inflight_size(n_queues, queue_size);
+    int fd, ret = 0;
+
+    /* #syscalls memfd_create ftruncate mmap munmap close */
+    fd = memfd_create("vhost-user-vsock-inflight", MFD_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    if (ftruncate(fd, (off_t)size) < 0) {
+        ret = -errno;
+    } else {
+        ret = inflight_map(inflight, n_queues, queue_size, size, 0, fd);
+    }
+    if (ret < 0) {
+        close(fd);
+        return ret;
+    }
+    return fd;
+}
+
+int inflight_open(Inflight *inflight, unsigned int n_queues,
+                  unsigned int queue_size, uint64_t size, uint64_t offset,
+                  int fd)
+{
+    size_t needed = inflight_size(n_queues, queue_size);
+    struct stat st;
+
+    /* #syscalls fstat newfstatat */
+    if (size < needed || offset > UINT64_MAX - size || fstat(fd, &st) < 0 ||
+        (uint64_t)st.st_size < offset + needed) {
+        return -EINVAL;
+    }
+    return inflight_map(inflight, n_queues, queue_size, needed, offset, fd);
+}
+
+void inflight_close(Inflight *inflight)
+{
+    if (inflight->map) {
+        munmap(inflight->map, inflight->map_size);
+        inflight->map = NULL;
+    }
+}
+
+VskVringInflight *inflight_queue(const Inflight *inflight, unsigned int index,
+                                 unsigned int num)
+{
+    VskVringInflight *queue;
+
+    if (!inflight->map || index >= inflight->n_queues ||
+        num > inflight->queue_size) {
+        return NULL;
+    }
+    queue = (VskVringInflight *)((char *)inflight->map +
+                                 index * size_of_queue(inflight->queue_size));
+    if (!queue->version) {
+        memset(queue, 0, size_of_queue(inflight->queue_size));
+        queue->version = 1;
+    }
+    queue->desc_num = inflight->queue_size;
+    return queue;
+}

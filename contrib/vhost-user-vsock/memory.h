@@ -1,0 +1,61 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The guest's memory, as far as the front-end shares it, and the log of what
+ * is written to it.
+ */
+
+#ifndef VHOST_USER_VSOCK_MEMORY_H
+#define VHOST_USER_VSOCK_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What libvhost-user, and so each version of QEMU, can name at the least. */
+#define MEMORY_MAX_REGIONS 32
+
+typedef struct MemoryRegion {
+    uint64_t gpa;      /* guest physical address */
+    uint64_t size;     /* bytes */
+    uint64_t qva;      /* the front-end's own address of it */
+    uint8_t *va;       /* ours */
+    void *map;         /* what was mapped: from the start of the file on */
+    size_t map_size;
+} MemoryRegion;
+
+typedef struct Memory {
+    MemoryRegion regions[MEMORY_MAX_REGIONS];
+    unsigned int n;
+    unsigned int hit;  /* the region found last */
+
+    /* A bit for each page of 4 KiB; NULL: nothing is logged.  While @logging
+     * is false the log is there, but not wanted. */
+    uint8_t *log;
+    size_t log_size;
+    bool logging;
+} Memory;
+
+/* Take a region of a file; @fd stays the caller's.  0 or a negative errno. */
+int memory_add(Memory *memory, uint64_t gpa, uint64_t size, uint64_t qva,
+               uint64_t offset, int fd);
+bool memory_remove(Memory *memory, uint64_t gpa, uint64_t size, uint64_t qva);
+void memory_clear(Memory *memory);
+
+/*
+ * Where the guest's @gpa is.  *@len is shortened to what lies there in one
+ * piece.  NULL: not in the guest's memory.
+ */
+void *memory_at(Memory *memory, uint64_t gpa, uint64_t *len);
+
+/* Where the front-end's @qva is, if all @size bytes are there in one piece. */
+void *memory_at_qva(const Memory *memory, uint64_t qva, uint64_t size);
+
+/* Set the log; @fd stays the caller's.  0 or a negative errno. */
+int memory_set_log(Memory *memory, uint64_t size, uint64_t offset, int fd);
+void memory_clear_log(Memory *memory);
+
+/* Guest memory was written to. */
+void memory_wrote(const Memory *memory, uint64_t gpa, uint64_t size);
+
+#endif /* VHOST_USER_VSOCK_MEMORY_H */
