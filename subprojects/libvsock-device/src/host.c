@@ -62,6 +62,7 @@ static bool watch_listener(VskHost *host, VskType type)
     };
     int fd = vsk_listener_get_fd(host->listener, type);
 
+    /* #syscalls epoll_ctl */
     return fd < 0 || epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
@@ -116,6 +117,7 @@ static int release_client(VskHost *host, Client *client)
 
 static void drop_client(VskHost *host, Client *client)
 {
+    /* #syscalls close */
     close(release_client(host, client));
 }
 
@@ -199,6 +201,7 @@ static int read_line(Client *client)
         if (!room) {
             return -EPROTO;
         }
+        /* #syscalls recvfrom */
         n = recv(client->fd, at, room, MSG_PEEK);
         if (n == 0) {
             return -ECONNRESET;
@@ -412,6 +415,7 @@ VskHostResult vsk_host_next(VskHost *host, int64_t now_ms,
         } else if (next_turn(host)) {
             result = accept_client(host, host->turn, now_ms, ret_news);
         } else {
+            /* #syscalls epoll_wait epoll_pwait */
             n = epoll_wait(host->epoll_fd, host->events, VSK_POLL_EVENTS, 0);
             if (n <= 0) {
                 return VSK_HOST_NOTHING;
@@ -436,6 +440,7 @@ static int connect_to(int fd, const char *base, uint32_t port)
         return err;
     }
     do {
+        /* #syscalls connect */
         err = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno
                                                                       : 0;
     } while (err == -EINTR);
@@ -454,6 +459,7 @@ static void bind_source(int fd, uint64_t guest_cid, uint32_t guest_port,
 
         memcpy(addr.sun_path + 1, name, len); /* abstract: NUL in front */
         /* Without a name the flow works all the same. */
+        /* #syscalls bind */
         (void)bind(fd, (struct sockaddr *)&addr,
                    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
                                len));
@@ -483,6 +489,7 @@ int vsk_host_connect(const VskHost *host, uint64_t guest_cid,
     int fd = socket(AF_UNIX, sock_type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int err;
 
+    /* #syscalls socket close */
     if (fd < 0) {
         *ret_why = refusal_of(-errno);
         return -1;

@@ -54,6 +54,7 @@ static bool is_same_file(int fd, const char *path)
 {
     struct stat a, b;
 
+    /* #syscalls fstat lstat newfstatat */
     return fstat(fd, &a) == 0 && lstat(path, &b) == 0 &&
            a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
@@ -201,6 +202,7 @@ void vsk_listener_free(VskListener *listener)
 
         if (listener->fds[type] >= 0) {
             path_of(listener, type, path);
+            /* #syscalls unlink unlinkat close */
             unlink(path);
             close(listener->fds[type]);
         }
@@ -224,6 +226,7 @@ int vsk_listener_accept(VskListener *listener, VskType type)
     int fd;
 
     do {
+        /* #syscalls accept4 */
         fd = accept4(listener->fds[type], NULL, NULL,
                      SOCK_NONBLOCK | SOCK_CLOEXEC);
     } while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));

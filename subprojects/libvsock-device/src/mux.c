@@ -165,6 +165,7 @@ static bool set_poll(VskMux *mux, VskConn *conn, uint32_t mask)
     if (!mask) {
         return true; /* closed, and so forgotten by epoll */
     }
+    /* #syscalls epoll_ctl */
     return epoll_ctl(mux->epoll_fd, op,
                      conn->stream->ops->get_fd(conn->stream), &event) == 0;
 }
@@ -334,6 +335,7 @@ static bool add_from_host(VskMux *mux, const VskHostNews *news,
                                         stream), now_ms);
         return true;
     }
+    /* #syscalls close */
     close(news->fd);
     return false;
 }
@@ -510,6 +512,7 @@ static bool serve_events(VskMux *mux, int64_t now_ms)
     struct epoll_event events[VSK_POLL_EVENTS];
     int n = epoll_wait(mux->epoll_fd, events, VSK_POLL_EVENTS, 0);
 
+    /* #syscalls epoll_wait epoll_pwait */
     for (int i = 0; i < n; i++) {
         VskConn *conn;
 

@@ -164,6 +164,7 @@ static const VskStreamOps seqpacket_ops = {
 
 static bool set_option(int fd, int option, int value)
 {
+    /* #syscalls setsockopt */
     return setsockopt(fd, SOL_SOCKET, option, &value, sizeof(value)) == 0;
 }
 
@@ -174,6 +175,7 @@ static uint32_t largest_message(int fd, uint32_t want)
     socklen_t len = sizeof(size);
 
     set_option(fd, SO_SNDBUF, size);
+    /* #syscalls getsockopt */
     if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &len) < 0 ||
         size <= (int)SNDBUF_OVERHEAD) {
         return 0;

@@ -20,6 +20,7 @@ ssize_t vsk_socket_receive(int fd, struct msghdr *msg, int flags)
     ssize_t n;
 
     do {
+        /* #syscalls recvmsg */
         n = recvmsg(fd, msg, MSG_DONTWAIT | flags);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
@@ -84,6 +85,7 @@ bool vsk_socket_has_hung_up(VskStream *stream)
 {
     struct pollfd pfd = { .fd = vsk_stream_socket(stream)->fd };
 
+    /* #syscalls poll ppoll */
     return poll(&pfd, 1, 0) > 0 && (pfd.revents & (POLLHUP | POLLERR));
 }
 
@@ -97,6 +99,7 @@ ssize_t vsk_socket_writev(VskStream *stream, const struct iovec *iov,
     ssize_t n;
 
     do {
+        /* #syscalls sendmsg */
         n = sendmsg(vsk_stream_socket(stream)->fd, &msg,
                     MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
@@ -118,6 +121,7 @@ static ssize_t socket_writev(VskStream *stream, const struct iovec *iov,
         int size = VSK_HOST_SNDBUF;
 
         s->is_wide = true;
+        /* #syscalls setsockopt */
         if (setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size,
                        sizeof(size)) == 0) {
             n = vsk_socket_writev(stream, iov, n_iov);
@@ -129,6 +133,7 @@ static ssize_t socket_writev(VskStream *stream, const struct iovec *iov,
 void vsk_socket_shutdown(VskStream *stream, int how)
 {
     /* Fails only when the peer is gone, and then there is none to tell. */
+    /* #syscalls shutdown */
     (void)shutdown(vsk_stream_socket(stream)->fd, how);
 }
 
@@ -158,6 +163,7 @@ int vsk_socket_get_fd(const VskStream *stream)
 
 void vsk_socket_close(VskStream *stream)
 {
+    /* #syscalls close */
     close(vsk_stream_socket(stream)->fd);
     g_free(stream);
 }
