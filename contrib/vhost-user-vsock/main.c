@@ -8,24 +8,30 @@
  */
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
 
 #include "log.h"
 #include "options.h"
 #include "systemd.h"
 #include "vm.h"
 
-static void block_signals(sigset_t *ret_ends)
+/* A descriptor that tells of a signal to end by. */
+static int watch_signals(void)
 {
     struct sigaction ignore = { .sa_handler = SIG_IGN };
+    sigset_t ends;
 
     sigaction(SIGPIPE, &ignore, NULL);
-    sigemptyset(ret_ends);
-    sigaddset(ret_ends, SIGTERM);
-    sigaddset(ret_ends, SIGINT);
-    sigaddset(ret_ends, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, ret_ends, NULL); /* threads inherit it */
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &ends, NULL); /* threads inherit it */
+    return signalfd(-1, &ends, SFD_CLOEXEC);
 }
 
 static bool make_vms(const Options *options, GPtrArray *vms)
@@ -44,26 +50,53 @@ static bool make_vms(const Options *options, GPtrArray *vms)
     return true;
 }
 
+/* Until a signal comes, or all VMs have ended by themselves. */
+static void wait_for_end(int signal_fd, int done_fd, guint n_vms)
+{
+    struct pollfd fds[] = {
+        { .fd = signal_fd, .events = POLLIN },
+        { .fd = done_fd, .events = POLLIN },
+    };
+    eventfd_t done = 0;
+
+    while (n_vms) {
+        /* #syscalls poll ppoll read */
+        if (poll(fds, G_N_ELEMENTS(fds), -1) < 0) {
+            continue;
+        }
+        if (fds[0].revents) {
+            log_info(0, "ending, by a signal");
+            return;
+        }
+        if (eventfd_read(done_fd, &done) == 0) {
+            n_vms -= MIN(done, n_vms);
+        }
+    }
+}
+
 static int serve(const Options *options)
 {
     g_autoptr(GPtrArray) vms =
         g_ptr_array_new_with_free_func((GDestroyNotify)vm_free);
-    sigset_t ends;
-    int sig;
+    g_autoptr(GError) err = NULL;
+    int signal_fd = watch_signals();
+    int done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
     log_set_level(options->log_level);
-    block_signals(&ends);
+    if (signal_fd < 0 || done_fd < 0) {
+        log_error(0, "no file descriptors: %s", g_strerror(errno));
+        return EXIT_FAILURE;
+    }
     if (!make_vms(options, vms)) {
         return EXIT_FAILURE;
     }
-    for (guint i = 0; i < vms->len; i++) {
-        vm_start(g_ptr_array_index(vms, i));
+    if (!vms_start(vms, options->sandbox, done_fd, &err)) {
+        log_error(0, "%s", err->message);
+        return EXIT_FAILURE;
     }
     systemd_notify("READY=1");
-    /* #syscalls rt_sigtimedwait futex */
-    sigwait(&ends, &sig);
+    wait_for_end(signal_fd, done_fd, vms->len);
     systemd_notify("STOPPING=1");
-    log_info(0, "ending, by signal %d", sig);
     return EXIT_SUCCESS;
 }
 

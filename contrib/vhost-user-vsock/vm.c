@@ -30,6 +30,7 @@
 
 #include "listener.h"
 #include "queue.h"
+#include "sandbox.h"
 #include "session.h"
 #include "vm.h"
 #include "vsock-path.h"
@@ -45,6 +46,17 @@ typedef struct RingState {
     uint16_t base[2]; /* VSK_QUEUE_RX, VSK_QUEUE_TX */
     uint64_t features;
 } RingState;
+
+/*
+ * The sandbox forbids what a thread does when it starts, and no guest is to be
+ * served without it.  So all threads wait here until it is there.
+ */
+typedef struct Gate {
+    GMutex mutex;
+    GCond changed;
+    unsigned int waiting;
+    bool open;
+} Gate;
 
 struct Vm {
     const VmOptions *options;
@@ -62,6 +74,8 @@ struct Vm {
     bool stopping;
     int64_t retry_ms;  /* when to accept again; 0: the listener is watched */
     GThread *thread;
+    Gate *gate;        /* the thread waits there first */
+    int done_fd;
 
     /* What the library was told. */
     bool told_ok;
@@ -282,10 +296,22 @@ static void vm_run_timers(Vm *vm)
     }
 }
 
+static void gate_pass(Gate *gate)
+{
+    g_mutex_lock(&gate->mutex);
+    gate->waiting++;
+    g_cond_broadcast(&gate->changed);
+    while (!gate->open) {
+        g_cond_wait(&gate->changed, &gate->mutex);
+    }
+    g_mutex_unlock(&gate->mutex);
+}
+
 static gpointer vm_thread(gpointer opaque)
 {
     Vm *vm = opaque;
 
+    gate_pass(vm->gate);
     vm_accept(vm);
     while (!vm->stopping) {
         loop_wait(&vm->loop, vm_timeout_ms(vm));
@@ -294,6 +320,7 @@ static gpointer vm_thread(gpointer opaque)
             vm_settle(vm);
         }
     }
+    eventfd_write(vm->done_fd, 1);
     return NULL;
 }
 
@@ -393,15 +420,41 @@ Vm *vm_new(const Options *all, const VmOptions *options, GError **errp)
     return vm;
 }
 
-void vm_start(Vm *vm)
+static void vm_start(Vm *vm, Gate *gate, int done_fd)
 {
     g_autofree char *name = g_strdup_printf("vsock-%" G_GUINT64_FORMAT,
                                             vm->cid);
 
-    log_info(vm->cid, "listening on %s; host sockets at %s",
-             vm->options->socket ? vm->options->socket : "the given socket",
-             vm->options->uds_path);
+    vm->gate = gate;
+    vm->done_fd = done_fd;
     vm->thread = g_thread_new(name, vm_thread, vm);
+}
+
+bool vms_start(GPtrArray *vms, bool sandbox, int done_fd, GError **errp)
+{
+    static Gate gate; /* threads look at it after this has returned */
+    bool ok;
+
+    for (guint i = 0; i < vms->len; i++) {
+        vm_start(g_ptr_array_index(vms, i), &gate, done_fd);
+    }
+    g_mutex_lock(&gate.mutex);
+    while (gate.waiting < vms->len) {
+        g_cond_wait(&gate.changed, &gate.mutex);
+    }
+    ok = !sandbox || sandbox_enter(errp);
+    for (guint i = 0; ok && i < vms->len; i++) {
+        const Vm *vm = g_ptr_array_index(vms, i);
+        const VmOptions *options = vm->options;
+
+        log_info(vm->cid, "listening on %s; host sockets at %s",
+                 options->socket ? options->socket : "the given descriptor",
+                 options->uds_path);
+    }
+    gate.open = true;
+    g_cond_broadcast(&gate.changed);
+    g_mutex_unlock(&gate.mutex);
+    return ok;
 }
 
 void vm_free(Vm *vm)

@@ -8,6 +8,7 @@
 #define VHOST_USER_VSOCK_VM_H
 
 #include <glib.h>
+#include <stdbool.h>
 
 #include "options.h"
 
@@ -15,11 +16,16 @@ typedef struct Vm Vm;
 
 /*
  * Take the CID and make all sockets of @options, which outlive the VM.  Nothing
- * is served before vm_start().
+ * is served before vms_start().
  */
 Vm *vm_new(const Options *all, const VmOptions *options, GError **errp);
 
-void vm_start(Vm *vm);
+/*
+ * Start the threads of all of @vms (of Vm), shut the process in its sandbox
+ * unless @sandbox is false, and only then serve.  @done_fd, an eventfd, is
+ * told of each VM that ends by itself: see --fd.
+ */
+bool vms_start(GPtrArray *vms, bool sandbox, int done_fd, GError **errp);
 
 /* End the thread, the connections, and take the sockets away.  NULL is fine. */
 void vm_free(Vm *vm);

@@ -1,0 +1,109 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What the program can still do once it serves guests.
+ *
+ * The list of system calls is not kept by hand: list-syscalls.py makes it of
+ * tags in comments beside the calls, here, in the library, and below for what
+ * libc does on its own account.
+ */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <seccomp.h>
+
+#include "sandbox.h"
+#include "sandbox-syscalls.h"
+
+/*
+ * libc and GLib: memory, locks, the end of threads and of the process, signals,
+ * abort(), and time where there is no vDSO.
+ * #syscalls mmap munmap mremap mprotect madvise brk futex sched_yield
+ * #syscalls exit exit_group rt_sigreturn rt_sigprocmask rt_sigaction
+ * #syscalls restart_syscall gettid getpid tgkill clock_gettime gettimeofday
+ */
+
+/* Only what is safe in a signal handler. */
+static void append(char *text, size_t size, const char *more)
+{
+    size_t at = strlen(text);
+
+    while (*more && at + 1 < size) {
+        text[at++] = *more++;
+    }
+    text[at] = 0;
+}
+
+/* A call that is not in the list: say which, and end. */
+static void on_sigsys(int sig, siginfo_t *info, void *context)
+{
+    char text[160] = "vhost-user-vsock: error: system call ";
+    char digits[12];
+    char *digit = digits + sizeof(digits) - 1;
+    unsigned int number = info->si_syscall;
+
+    *digit = 0;
+    do {
+        *--digit = '0' + number % 10;
+        number /= 10;
+    } while (number);
+    append(text, sizeof(text), digit);
+    append(text, sizeof(text), " is not one that the sandbox allows; ending. "
+           "--sandbox=none goes without\n");
+    if (write(STDERR_FILENO, text, strlen(text)) < 0) {
+        /* nobody left to tell */
+    }
+    _exit(128 + SIGSYS);
+}
+
+static int allow_all(scmp_filter_ctx filter)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(sandbox_syscalls); i++) {
+        int number = seccomp_syscall_resolve_name(sandbox_syscalls[i]);
+        int ret;
+
+        if (number == __NR_SCMP_ERROR) {
+            continue; /* not on this machine */
+        }
+        ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
+        if (ret < 0 && ret != -EDOM) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+bool sandbox_enter(GError **errp)
+{
+    struct sigaction action = {
+        .sa_sigaction = on_sigsys,
+        .sa_flags = SA_SIGINFO,
+    };
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
+    int ret = -ENOMEM;
+
+    sigaction(SIGSYS, &action, NULL);
+    if (filter) {
+        ret = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 1);
+    }
+    if (ret == 0) {
+        ret = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+    }
+    if (ret == 0) {
+        ret = allow_all(filter);
+    }
+    if (ret == 0) {
+        ret = seccomp_load(filter);
+    }
+    seccomp_release(filter);
+    if (ret < 0) {
+        g_set_error(errp, G_FILE_ERROR, g_file_error_from_errno(-ret),
+                    "no sandbox: %s; if this kernel has no seccomp, "
+                    "--sandbox=none goes without", g_strerror(-ret));
+        return false;
+    }
+    return true;
+}
