@@ -45,6 +45,7 @@ struct VskVring {
     uint16_t flushed;     /* the same, as the driver sees it */
     uint16_t signalled;   /* the same, when an interrupt was last thought of */
     bool ever_signalled;
+    bool notify;          /* the driver is to tell of each chain */
 
     VskElem *elems;       /* @num */
     uint16_t *free_elems; /* indices of @elems, the last used at the end */

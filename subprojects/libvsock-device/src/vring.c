@@ -26,6 +26,21 @@ static void note_dirty(VskVring *vring, uint64_t gpa, uint64_t len)
     }
 }
 
+static void note_used(VskVring *vring, size_t offset, size_t len)
+{
+    note_dirty(vring, vring->used_gpa + offset, len);
+}
+
+/* 2.7.10: the index of the chain that is to be told of. */
+static void set_avail_event(VskVring *vring, uint16_t index)
+{
+    __virtio16 *event = (__virtio16 *)&vring->used->ring[vring->num];
+
+    __atomic_store_n(event, GUINT16_TO_LE(index), __ATOMIC_RELAXED);
+    note_used(vring, VSK_VRING_USED_SIZE(vring->num) - sizeof(*event),
+              sizeof(*event));
+}
+
 /* --- Making one ---------------------------------------------------------- */
 
 static bool is_aligned(const void *p, uintptr_t to)
@@ -80,6 +95,7 @@ VskVring *vsk_vring_new(const VskVringConfig *config, const VskVringOps *ops,
     vring->next_avail = config->base;
     vring->used_idx = load16(&vring->used->idx);
     vring->flushed = vring->used_idx;
+    vring->notify = true;
     vring->elems = g_new(VskElem, config->num);
     vring->free_elems = g_new(uint16_t, config->num);
     for (unsigned int i = 0; i < config->num; i++) {
@@ -351,6 +367,9 @@ bool vsk_vring_pop(VskVring *vring, VskChain *ret_chain)
             vsk_inflight_set(vring, head);
         }
     }
+    if (vring->event_idx && vring->notify) {
+        set_avail_event(vring, vring->next_avail);
+    }
     *ret_chain = (VskChain) {
         .elem = elem,
         .out = elem->iov,
@@ -389,11 +408,6 @@ static void note_written(VskVring *vring, const VskElem *elem,
         note_dirty(vring, elem->gpa[i], n);
         len -= n;
     }
-}
-
-static void note_used(VskVring *vring, size_t offset, size_t len)
-{
-    note_dirty(vring, vring->used_gpa + offset, len);
 }
 
 void vsk_vring_push(VskVring *vring, VskChain *chain, uint32_t len)
@@ -462,16 +476,6 @@ bool vsk_vring_has_avail(const VskVring *vring)
             load16(&vring->avail->idx) != vring->next_avail);
 }
 
-/* 2.7.10: the index of the chain that is to be told of. */
-static void set_avail_event(VskVring *vring, uint16_t index)
-{
-    __virtio16 *event = (__virtio16 *)&vring->used->ring[vring->num];
-
-    __atomic_store_n(event, GUINT16_TO_LE(index), __ATOMIC_RELAXED);
-    note_used(vring, VSK_VRING_USED_SIZE(vring->num) - sizeof(*event),
-              sizeof(*event));
-}
-
 bool vsk_vring_set_notification(VskVring *vring, bool enable)
 {
     if (vring->broken) {
@@ -485,8 +489,10 @@ bool vsk_vring_set_notification(VskVring *vring, bool enable)
         note_used(vring, offsetof(struct vring_used, flags),
                   sizeof(vring->used->flags));
     } else if (enable) {
-        set_avail_event(vring, vring->next_avail);
+        /* Those that are there it has told of, or we are about to see. */
+        set_avail_event(vring, load16(&vring->avail->idx));
     } /* else the index stays behind, and the driver seldom comes by it */
+    vring->notify = enable;
     if (!enable) {
         return false;
     }

@@ -228,12 +228,33 @@ static void test_notification_event_index(void)
     give_and_return(driver);
     g_assert_false(vsk_vring_set_notification(driver->vring, true));
     g_assert_cmpuint(GUINT16_FROM_LE(*event), ==, 2);
-    give_and_return(driver);
     g_assert_false(vsk_vring_set_notification(driver->vring, false));
+    give_and_return(driver);
     g_assert_cmpuint(GUINT16_FROM_LE(*event), ==, 2); /* stays behind */
     driver_give_simple(driver, 0, true);
     g_assert_true(vsk_vring_set_notification(driver->vring, true));
-    g_assert_cmpuint(GUINT16_FROM_LE(*event), ==, 3);
+    g_assert_cmpuint(GUINT16_FROM_LE(*event), ==, 4);
+}
+
+static void test_notification_of_the_next_one(void)
+{
+    g_autoptr(Driver) driver = driver_new(true, false);
+    const __virtio16 *event = (__virtio16 *)&driver->used->ring[DRIVER_NUM];
+
+    /* Two are there and known: it is the third that is to be told of. */
+    driver_give_simple(driver, 0, true);
+    driver_give_simple(driver, 1, true);
+    g_assert_true(vsk_vring_set_notification(driver->vring, true));
+    g_assert_cmpuint(GUINT16_FROM_LE(*event), ==, 2);
+    /* Each that is popped moves the index on. */
+    driver_pop(driver);
+    g_assert_cmpuint(GUINT16_FROM_LE(*event), ==, 1);
+    driver_pop(driver);
+    g_assert_cmpuint(GUINT16_FROM_LE(*event), ==, 2);
+    vsk_vring_set_notification(driver->vring, false);
+    driver_give_simple(driver, 2, true);
+    driver_pop(driver);
+    g_assert_cmpuint(GUINT16_FROM_LE(*event), ==, 2);
 }
 
 static void test_dirty_is_what_was_written(void)
@@ -241,6 +262,7 @@ static void test_dirty_is_what_was_written(void)
     g_autoptr(Driver) driver = driver_new(true, false);
     VskChain chain;
 
+    vsk_vring_set_notification(driver->vring, false);
     driver->log = true;
     driver_desc(driver, 0, DRIVER_EDGE - 10, 30, VRING_DESC_F_WRITE, 0);
     driver_give(driver, 0);
@@ -252,6 +274,7 @@ static void test_dirty_is_what_was_written(void)
     g_assert_cmpuint(driver->dirty, ==, 15 + 8 + 2); /* and the index */
     vsk_vring_set_notification(driver->vring, true);
     g_assert_cmpuint(driver->dirty, ==, 15 + 8 + 4); /* and the event index */
+    vsk_vring_set_notification(driver->vring, false);
     driver_desc(driver, 0, DATA, 30, 0, 0);
     driver_give(driver, 0);
     chain = driver_pop(driver);
@@ -310,6 +333,8 @@ int main(int argc, char **argv)
     g_test_add_func("/vring/notification/flag", test_notification_flag);
     g_test_add_func("/vring/notification/event-index",
                     test_notification_event_index);
+    g_test_add_func("/vring/notification/of-the-next-one",
+                    test_notification_of_the_next_one);
     g_test_add_func("/vring/dirty-is-what-was-written",
                     test_dirty_is_what_was_written);
     g_test_add_func("/vring/bad-configurations", test_bad_configurations);
