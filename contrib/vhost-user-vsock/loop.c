@@ -87,11 +87,16 @@ unsigned int loop_wait(Loop *loop, int timeout_ms)
     return calls;
 }
 
-int64_t loop_now_ms(void)
+int64_t loop_now_ns(void)
 {
     struct timespec now;
 
     /* #syscalls clock_gettime */
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t loop_now_ms(void)
+{
+    return loop_now_ns() / 1000000;
 }

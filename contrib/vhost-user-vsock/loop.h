@@ -46,4 +46,7 @@ unsigned int loop_wait(Loop *loop, int timeout_ms);
 /* Milliseconds of a clock that never goes back. */
 int64_t loop_now_ms(void);
 
+/* The same clock, for short times. */
+int64_t loop_now_ns(void);
+
 #endif /* VHOST_USER_VSOCK_LOOP_H */

@@ -264,7 +264,7 @@ static bool queue_set_notification(void *opaque, VskQueue queue, bool enable)
     if (!queue_is_ready(queues, queue)) {
         return false;
     }
-    if (queues->polling) {
+    if (queues->polling && queue != VSK_QUEUE_EVENT) {
         return enable && vsk_vring_has_avail(q->vring);
     }
     return vsk_vring_set_notification(q->vring, enable);
@@ -288,12 +288,15 @@ const VskDevOps queue_ops = {
 
 /* --- Polling -------------------------------------------------------------- */
 
+/* The queues that drivers notify of often. */
+static const VskQueue polled[] = { VSK_QUEUE_RX, VSK_QUEUE_TX };
+
 void queues_begin_polling(Queues *queues)
 {
     queues->polling = true;
-    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
-        if (queue_is_ready(queues, i)) {
-            vsk_vring_set_notification(queues->queue[i].vring, false);
+    for (int i = 0; i < G_N_ELEMENTS(polled); i++) {
+        if (queue_is_ready(queues, polled[i])) {
+            vsk_vring_set_notification(queues->queue[polled[i]].vring, false);
         }
     }
 }
@@ -303,12 +306,12 @@ unsigned int queues_end_polling(Queues *queues)
     unsigned int mask = 0;
 
     queues->polling = false;
-    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
-        Queue *q = &queues->queue[i];
+    for (int i = 0; i < G_N_ELEMENTS(polled); i++) {
+        Queue *q = &queues->queue[polled[i]];
 
-        if (queue_is_ready(queues, i) && q->wants_notify &&
+        if (q->wants_notify && queue_is_ready(queues, polled[i]) &&
             vsk_vring_set_notification(q->vring, true)) {
-            mask |= 1u << i;
+            mask |= 1u << polled[i];
         }
     }
     return mask;
@@ -318,12 +321,12 @@ unsigned int queues_poll(const Queues *queues)
 {
     unsigned int mask = 0;
 
-    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
-        const Queue *q = &queues->queue[i];
+    for (int i = 0; i < G_N_ELEMENTS(polled); i++) {
+        const Queue *q = &queues->queue[polled[i]];
 
-        if (q->wants_notify && queue_is_ready(queues, i) &&
+        if (q->wants_notify && queue_is_ready(queues, polled[i]) &&
             vsk_vring_has_avail(q->vring)) {
-            mask |= 1u << i;
+            mask |= 1u << polled[i];
         }
     }
     return mask;

@@ -20,6 +20,7 @@
  */
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -40,6 +41,9 @@
 
 /* Milliseconds until accept() is tried again when it ran out of something. */
 #define ACCEPT_RETRY_MS 100
+
+/* Looks at the rings between two at everything else, when polling. */
+#define POLL_LOOKS 8
 
 /* Where the rings stood when they last stopped. */
 typedef struct RingState {
@@ -70,6 +74,7 @@ struct Vm {
     LoopWatch connect; /* of the listener: a front-end comes */
     LoopWatch host;    /* of the library */
     LoopWatch stop;
+    uint32_t poll_us;
     int stop_fd;
     bool stopping;
     int64_t retry_ms;  /* when to accept again; 0: the listener is watched */
@@ -296,6 +301,64 @@ static void vm_run_timers(Vm *vm)
     }
 }
 
+/* A driver may have broken its queues in whatever was done. */
+static void vm_check_broken(Vm *vm)
+{
+    if (vm->told_ok && queues_broken(&vm->queues)) {
+        vm_settle(vm);
+    }
+}
+
+static void vm_kick_mask(Vm *vm, unsigned int mask)
+{
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        if (mask & (1u << i)) {
+            vm_kick(vm, i);
+        }
+    }
+}
+
+static void vm_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield" : : : "memory");
+#endif
+}
+
+/*
+ * Adaptive polling: after work, look for more until none came for poll_us.
+ * The driver need not notify meanwhile, which saves it an exit to its VMM, and
+ * this thread a wake-up.  Rings are looked at often, for that is one read;
+ * everything else by a system call now and then, which lets others run, too.
+ */
+static void vm_poll(Vm *vm)
+{
+    int64_t limit_ns = vm->poll_us * (int64_t)1000;
+    int64_t idle_since_ns = loop_now_ns();
+
+    queues_begin_polling(&vm->queues);
+    while (!vm->stopping && loop_now_ns() - idle_since_ns < limit_ns) {
+        unsigned int mask = 0;
+
+        for (int i = 0; !mask && i < POLL_LOOKS; i++) {
+            vm_relax();
+            mask = queues_poll(&vm->queues);
+        }
+        vm_kick_mask(vm, mask);
+        if (loop_wait(&vm->loop, 0) || mask) {
+            idle_since_ns = loop_now_ns();
+        } else {
+            /* #syscalls sched_yield */
+            sched_yield();
+        }
+        vm_run_timers(vm);
+        vm_check_broken(vm);
+    }
+    vm_kick_mask(vm, queues_end_polling(&vm->queues));
+}
+
 static void gate_pass(Gate *gate)
 {
     g_mutex_lock(&gate->mutex);
@@ -314,10 +377,12 @@ static gpointer vm_thread(gpointer opaque)
     gate_pass(vm->gate);
     vm_accept(vm);
     while (!vm->stopping) {
-        loop_wait(&vm->loop, vm_timeout_ms(vm));
+        unsigned int calls = loop_wait(&vm->loop, vm_timeout_ms(vm));
+
         vm_run_timers(vm);
-        if (vm->told_ok && queues_broken(&vm->queues)) {
-            vm_settle(vm);
+        vm_check_broken(vm);
+        if (calls && vm->poll_us && vm->told_ok && !vm->told_paused) {
+            vm_poll(vm);
         }
     }
     eventfd_write(vm->done_fd, 1);
@@ -407,6 +472,7 @@ Vm *vm_new(const Options *all, const VmOptions *options, GError **errp)
 
     vm->options = options;
     vm->cid = options->guest_cid;
+    vm->poll_us = all->poll_us;
     vm->refusals.cid = vm->cid;
     queues_init(&vm->queues, &vm->refusals);
     vm->loop.epoll_fd = -1;
