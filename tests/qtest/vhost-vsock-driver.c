@@ -268,6 +268,23 @@ void vvt_driver_close(VvtDriver *driver)
     driver->open = false;
 }
 
+/* False: QEMU refuses, and says why in @ret_why. */
+static bool start_migration(QTestState *qts, const char *command,
+                            const char *uri, GString *ret_why)
+{
+    g_autoptr(QDict) answer = qtest_qmp(qts, "{ 'execute': %s,"
+                                        " 'arguments': { 'uri': %s } }",
+                                        command, uri);
+    QDict *error = qdict_haskey(answer, "error") ?
+                   qdict_get_qdict(answer, "error") : NULL;
+
+    if (error) {
+        g_string_append_printf(ret_why, "QEMU says: %s\n",
+                               qdict_get_str(error, "desc"));
+    }
+    return !error;
+}
+
 static void wait_for_status(QTestState *qts, const char *command,
                             const char *wanted)
 {
@@ -286,7 +303,7 @@ static void wait_for_status(QTestState *qts, const char *command,
     }
 }
 
-void vvt_driver_migrate(VvtDriver *driver)
+bool vvt_driver_migrate(VvtDriver *driver, GString *ret_why)
 {
     g_autofree char *file = g_build_filename(driver->dir, "guest.state",
                                              NULL);
@@ -294,21 +311,24 @@ void vvt_driver_migrate(VvtDriver *driver)
     g_autofree char *load = g_strdup_printf("exec:cat %s", file);
     unsigned i;
 
-    qobject_unref(qtest_qmp(driver->qts, "{ 'execute': 'migrate',"
-                            " 'arguments': { 'uri': %s } }", save));
+    if (!start_migration(driver->qts, "migrate", save, ret_why)) {
+        return false;
+    }
     wait_for_status(driver->qts, "query-migrate", "completed");
     vvt_case_qemu_may_exit(true);
     qtest_quit(driver->qts);
     vvt_case_qemu_may_exit(false);
 
     start_qemu(driver, "-incoming defer");
-    qobject_unref(qtest_qmp(driver->qts, "{ 'execute': 'migrate-incoming',"
-                            " 'arguments': { 'uri': %s } }", load));
+    if (!start_migration(driver->qts, "migrate-incoming", load, ret_why)) {
+        return false;
+    }
     wait_for_status(driver->qts, "query-status", "running");
     driver->bus->qts = driver->qts;
     for (i = 0; driver->open && i < QUEUES; i++) {
         vvt_ring_set_qts(driver->ring[i], driver->qts);
     }
+    return true;
 }
 
 /* --- Transmit ------------------------------------------------------------- */

@@ -77,8 +77,9 @@ bool vvt_driver_is_open(const VvtDriver *driver);
 
 /*
  * Save the guest to a file in @dir, end this QEMU, and go on in a new one.
+ * False: QEMU refuses, and @ret_why says what it says.
  */
-void vvt_driver_migrate(VvtDriver *driver);
+bool vvt_driver_migrate(VvtDriver *driver, GString *ret_why);
 
 /* Queue @tx; false: the split does not suit it, which @ret_why says. */
 bool vvt_driver_send(VvtDriver *driver, const VvtTx *tx, GString *ret_why);

@@ -249,11 +249,7 @@ static bool do_qmp(VvtRun *run, const VvtStep *step)
 
 static bool do_migrate(VvtRun *run, const VvtStep *step)
 {
-    if (!vvt_run_pump(run)) {
-        return false;
-    }
-    vvt_driver_migrate(run->driver);
-    return true;
+    return vvt_run_pump(run) && vvt_driver_migrate(run->driver, run->why);
 }
 
 VvtStepFunc vvt_device_step(VvtOp op)

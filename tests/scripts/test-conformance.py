@@ -24,7 +24,7 @@ B2  Another
 '''
 SCRIPTS = {
     'both': [{'_rows': ['A1'], '_description': 'Both do it.'}],
-    'emulator-only': [{'_rows': ['A1', 'B2'], '_requires': ['emulator'],
+    'emulator-only': [{'_rows': ['A1', 'B2'], '_requires': ['emulator', 'vhost-user'],
                        '_description': 'The emulator does it.',
                        '_linux_differs': 'Linux does not.'}],
     'parted': [{'_rows': 'B2', '_description': ['A', 'claim.'],
@@ -33,9 +33,13 @@ SCRIPTS = {
     'linux-only': [{'_rows': 'B2', '_requires': 'kernel',
                     '_description': 'Linux does it.',
                     '_emulator_lacks': 'AF_UNIX cannot.'}],
+    'no-front-end': [{'_rows': 'B2', '_requires': ['emulator', 'kernel'],
+                      '_description': 'Not through QEMU.',
+                      '_vhost_user_lacks': 'QEMU has it not.'}],
 }
 SKIP = ' # SKIP is not for the backend "%s"'
-SUITES = {'replay': 'no line', 'kernel': '# Linux 6.1.0-9',
+SUITES = {'replay': 'no line', 'replay-vhost-user': 'no line',
+          'kernel': '# Linux 6.1.0-9',
           'kernel-new': '# Linux 7.2.1+deb14'}
 
 suite = Suite()
@@ -65,18 +69,22 @@ class Case:
             f.write(text)
 
     def log(self, suite_name, both='ok', parted='', linux=None):
-        kernel = suite_name != 'replay'
+        backend = {'replay': 'emulator', 'replay-vhost-user': 'vhost-user'}
+        backend = backend.get(suite_name, 'kernel')
+        skip = SKIP % backend
         self.make('logs/' + suite_name)
         self.write('logs/%s/x.log' % suite_name,
-                   '$ command\n1..5\n%s has /dev/vhost-vsock\n'
+                   '$ command\n1..6\n%s has /dev/vhost-vsock\n'
                    '%s 1 /vhost-vsock/replay/both.json\r\n'
                    'ok 2 /vhost-vsock/replay/emulator-only.json%s\n'
                    '    ok 3 /vhost-vsock/replay/parted.json%s\n'
                    'ok 4 /vhost-vsock/replay/linux-only.json%s\n'
-                   'ok 5 /vhostfd/other\n'
+                   'ok 5 /vhost-vsock/replay/no-front-end.json%s\n'
+                   'ok 6 /vhostfd/other\n'
                    % (linux or SUITES[suite_name], both,
-                      SKIP % 'kernel' if kernel else '', parted,
-                      '' if kernel else SKIP % 'emulator'))
+                      skip if backend == 'kernel' else '', parted,
+                      skip if backend != 'kernel' else '',
+                      skip if backend == 'vhost-user' else ''))
 
     def run(self, *options):
         """The names of the checks that failed, and all that was said."""
@@ -109,16 +117,17 @@ def same(it):
     equal(it.run()[0], [])
     with open(it.page, encoding='utf-8') as f:
         page = f.read()
-    for line in ('A1   2        2 ok      1 ok       1 ok',
-                 '``both``           ok        ok         ok',
-                 '``emulator-only``  ok        differs 1  differs 1',
-                 '``parted``         ok 2      ok 2       ok 2',
-                 '``linux-only``     n/a 3     ok         ok',
+    for line in ('A1   2        2 ok      2 ok    1 ok       1 ok',
+                 '``both``           ok        ok      ok         ok',
+                 '``emulator-only``  ok        ok      differs 1  differs 1',
+                 '``parted``         ok 2      ok 2    ok 2       ok 2',
+                 '``linux-only``     n/a 3     n/a 3   ok         ok',
+                 '``no-front-end``   ok        n/a 4   ok         ok',
                  '1. Linux does not.', '2. No such thing.',
-                 '3. AF_UNIX cannot.'):
+                 '3. AF_UNIX cannot.', '4. QEMU has it not.'):
         check(line in page, 'not in the page: ' + line)
     # A reason stands under its own heading, once.
-    _, what_linux_lacks, what_emulator_lacks = page.rsplit('~\n\n', 2)
+    _, what_linux_lacks, what_emulator_lacks, _ = page.rsplit('~\n\n', 3)
     check('No such' in what_linux_lacks and 'AF_UNIX' not in what_linux_lacks,
           what_linux_lacks)
     check('AF_UNIX' in what_emulator_lacks and
@@ -179,7 +188,7 @@ def missing(it):
     failed, said = it.run()
     equal(failed[:2], ['columns-say-which-linux-it-was',
                        'every-script-ran-on-every-backend'])
-    check('kernel-new: 4 scripts' in said, said)
+    check('kernel-new: 5 scripts' in said, said)
 
 
 @case('log-of-an-older-run-counts-as-missing')
