@@ -207,7 +207,10 @@ static void send_control(Guest *guest, Flow *flow, uint16_t op,
 
 uint32_t guest_credit(const Flow *flow)
 {
-    return flow->peer_buf_alloc - (flow->tx_cnt - flow->peer_fwd_cnt);
+    uint32_t in_flight = flow->tx_cnt - flow->peer_fwd_cnt;
+
+    return flow->peer_buf_alloc > in_flight ?
+           flow->peer_buf_alloc - in_flight : 0;
 }
 
 uint32_t guest_send(Guest *guest, Flow *flow, const void *data, uint32_t len)

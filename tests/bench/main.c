@@ -153,6 +153,7 @@ int main(int argc, char **argv)
     g_autoptr(GError) error = NULL;
     g_auto(GStrv) words = NULL;
     Bench bench = { 0 };
+    char **more;
 
     g_option_context_set_summary(context, summary);
     g_option_context_add_main_entries(context, entries, NULL);
@@ -163,12 +164,13 @@ int main(int argc, char **argv)
         bench_die("which figure? See --help");
     }
     options.figure = argv[1];
+    more = argv + (argv[2] && strcmp(argv[2], "--") == 0 ? 3 : 2);
     words = g_strsplit(options.figure, "-", 3);
     bench = (Bench) {
         .program = options.program, .figure = options.figure,
         .name = options.name ? options.name : options.program ? "backend" :
                 "raw",
-        .program_args = argv + 2, .n_program_args = argc - 2,
+        .program_args = more, .n_program_args = g_strv_length(more),
         .seconds = options.seconds, .limit_s = options.limit_s,
         .spin = options.spin, .shared = share(),
     };
