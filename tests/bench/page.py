@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The tables of docs/devel/performance.rst.
+
+from figures import BACKENDS, TABLES
+from results import Verdict, backend_title, number
+
+BEGIN = '.. What follows is made by tests/bench/run --write.\n'
+END = '.. End of what is made.\n'
+
+
+def simple_table(head, rows):
+    """A simple table of reStructuredText."""
+    widths = [max(len(row[i]) for row in [head, *rows])
+              for i in range(len(head))]
+    rule = '  '.join('=' * width for width in widths)
+    lines = ['  '.join(cell.ljust(width) for cell, width
+                       in zip(row, widths)).rstrip()
+             for row in [head, *rows]]
+    return '\n'.join([rule, lines[0], rule, *lines[1:], rule]) + '\n'
+
+
+def _cell(results, value, backend):
+    middle = results.median(value.name, backend)
+    if middle is not None:
+        return number(middle)
+    return 'fails' if results.error_of(value.name, backend) else '–'
+
+
+def _row(results, value, backends):
+    verdicts = [Verdict(results, value, limit) for limit in value.limits]
+    unit = value.unit.replace('us', 'µs')
+    return [value.title + (', ' + unit if unit else ''),
+            *[_cell(results, value, backend) for backend in backends],
+            '; '.join(verdict.wanted() for verdict in verdicts),
+            '; '.join(verdict.got() for verdict in verdicts)]
+
+
+def tables(results):
+    """All tables, as text."""
+    text = []
+    for title, values in TABLES.items():
+        values = [value for value in values if value.name in results.values]
+        if not values:
+            continue
+        backends = [backend for backend in BACKENDS
+                    if any(backend in results.values[value.name]
+                           for value in values)]
+        text += [title, '~' * len(title), '',
+                 simple_table(['', *backends, 'wanted', 'is'],
+                              [_row(results, value, backends)
+                               for value in values])]
+    return '\n'.join(text)
+
+
+def failures(results):
+    """What a backend could not do."""
+    text = []
+    for figure, backends in results.errors.items():
+        for backend, messages in backends.items():
+            text.append('* ``%s``, %s: failed in %d of %d rounds: %s\n'
+                        % (figure, backend, len(messages),
+                           results.about['rounds'], messages[0]))
+    return ''.join(text)
+
+
+def made_part(results, plot_name):
+    about = results.about
+    text = [BEGIN,
+            'Made by ``%s`` on %s; %d rounds of %g s each, the backends in '
+            'turn, medians.\n%s\n'
+            % (about['command'], about['date'], about['rounds'],
+               about['seconds'], about['machine'])]
+    for backend in about['backends']:
+        text.append('%s\n  %s%s\n' % (
+            backend, backend_title(backend),
+            ', %s' % about['versions'][backend]
+            if about['versions'].get(backend) else ''))
+    text.append('.. image:: %s\n   :alt: The tables below as bars\n'
+                % plot_name)
+    text.append(tables(results))
+    if results.errors:
+        text.append('What a backend could not do:\n\n' + failures(results))
+    text.append(END)
+    return '\n'.join(text)
+
+
+def write(path, results, plot_name):
+    """Put the made part into the page, in place of the old one."""
+    with open(path, encoding='utf-8') as f:
+        old = f.read()
+    before, _, rest = old.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write(before + made_part(results, plot_name) + after)
