@@ -18,7 +18,7 @@ help:
 	@echo 'make lib         the emulator library and nc-vsock alone, in seconds'
 	@echo 'make daemon      vhost-user-vsock, for QEMU as it is and other VMMs'
 	@echo 'make qemu        QEMU with the device, and the replay suite'
-	@echo 'make install     install library and nc-vsock (PREFIX=, DESTDIR=)'
+	@echo 'make install     install library, nc-vsock and daemon (PREFIX=, DESTDIR=)'
 	@echo 'make clean       delete what was compiled; downloads stay'
 	@echo 'make distclean   delete the whole build folder'
 	@echo
@@ -47,7 +47,7 @@ run:
 check:
 	@scripts/check
 
-install: lib
+install: daemon
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install-lib
 
 clean:
