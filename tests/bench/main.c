@@ -128,9 +128,25 @@ static void remove_dir(const char *path)
 static char *dir_to_remove;
 static pid_t dir_owner;
 
+static bool went_well;
+
+/* What the backend had to say, when something went wrong. */
+static void show_log(void)
+{
+    g_autofree char *log = g_build_filename(dir_to_remove, "log", NULL);
+    g_autofree char *text = NULL;
+
+    if (g_file_get_contents(log, &text, NULL, NULL) && *text) {
+        fprintf(stderr, "The backend said:\n%s", text);
+    }
+}
+
 static void at_exit(void)
 {
     if (getpid() == dir_owner) {
+        if (!went_well) {
+            show_log();
+        }
         remove_dir(dir_to_remove);
     }
 }
@@ -186,5 +202,6 @@ int main(int argc, char **argv)
     run_figure(&bench, words);
     guest_free(bench.guest);
     backend_stop(bench.backend);
+    went_well = true;
     return 0;
 }
