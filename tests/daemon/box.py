@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 
-from tap import Suite, contains, equal, until
+from tap import Suite, check, contains, equal, until
 from guest import Guest, RST, SHUTDOWN
 
 suite = Suite(timeout_s=60)
@@ -34,6 +34,7 @@ class World:
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix='vuv')
         self.stack = contextlib.ExitStack()
+        self.ours = set()               # names of what host programs made
 
     def __enter__(self):
         return self
@@ -77,7 +78,7 @@ class World:
         """Run the daemon to its end."""
         return subprocess.run(
             [program, *extra, *map(str, args)], stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=20, check=False,
+            capture_output=True, text=True, timeout=5, check=False,
             cwd=self.dir, **kwargs)
 
     def guest(self, cid=3, **kwargs):
@@ -89,9 +90,11 @@ class World:
         """A host program that listens for guest @cid."""
         sock = self.stack.enter_context(socket.socket(socket.AF_UNIX, kind))
         sock.settimeout(10)
+        path = self.uds_path(cid) + f'_{port}'
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.uds_path(cid) + f'_{port}')
-        sock.bind(self.uds_path(cid) + f'_{port}')
+            os.unlink(path)
+        self.ours.add(os.path.basename(path))
+        sock.bind(path)
         sock.listen(backlog)
         return sock
 
@@ -116,9 +119,10 @@ class World:
         return sock, flow
 
     def left(self):
-        """What lies in the folder, without what a test put there."""
+        """What lies in the folder, without what tests put there."""
         return sorted(name for name in os.listdir(self.dir)
-                      if not name.startswith(('stderr', 'config')))
+                      if not name.startswith(('stderr', 'config')) and
+                      name not in self.ours)
 
 
 class Daemon:
@@ -244,6 +248,25 @@ class Health:
               self.memory_kib + self.slack_kib,
               f'memory back from {self.daemon.memory_kib()} KiB to '
               f'{self.memory_kib} + {self.slack_kib}', 10)
+
+
+def refused(world, *args, words=(), **kwargs):
+    """It ends at once, with a sentence on @words, and leaves nothing behind.
+
+    "uds-path" of the command line is "uds_path" in a file: either will do.
+    """
+    before = world.left()
+    result = world.run(*args, **kwargs)
+    shown = f'{args}: {result.stderr!r}'
+    check(result.returncode in (FAILED, USAGE),
+          f'exit code {result.returncode} with {shown}')
+    equal(result.stdout, '', f'stdout with {shown}')
+    lines = result.stderr.strip().split('\n')
+    check(lines[0] and len(lines) <= 2, f'not a sentence: {shown}')
+    said = result.stderr.lower().replace('_', '-')
+    for word in words:
+        check(word.replace('_', '-') in said, f'not about {word}: {shown}')
+    equal(world.left(), before, f'files with {shown}')
 
 
 def is_listening(path):

@@ -20,13 +20,15 @@ from tap import check, contains, equal, until
 
 @suite.case('/life/says-that-it-listens-and-makes-private-sockets')
 def _():
+    # Who may be the VMM is for the umask to say.
     with World() as world:
-        daemon = world.start(umask=0)
+        daemon = world.start(umask=0o27)
         daemon.expect_log('listening')
-        for path in world.socket_path(), world.uds_path():
+        for path, may in (world.socket_path(), 0o600), \
+                (world.uds_path(), 0o600):
             mode = os.stat(path).st_mode
             check(stat.S_ISSOCK(mode), path)
-            equal(oct(mode & 0o777), '0o600', path)
+            equal(oct(mode & 0o777), oct(may), path)
         equal(len(daemon.log().strip().split('\n')), 1, 'lines in the log')
 
 

@@ -11,7 +11,7 @@ from box import World, check_new_guest, check_service, exchange, suite
 from frontend import (CONFIGURE_MEM_SLOTS, F_EVENT_IDX, F_INDIRECT,
                       F_LOG_ALL, F_PROTOCOL_FEATURES, F_VERSION_1, FrontEnd,
                       REPLY_ACK)
-from guest import HEADER, HOST, RW, RX, TX, WINDOW
+from guest import HEADER, HOST, RW, RX, TRANSPORT_RESET, TX, WINDOW
 from ring import Region
 from tap import check, equal
 
@@ -71,17 +71,6 @@ def _():
         with world.guest(protocol=ALL & ~REPLY_ACK) as guest:
             guest.front.sync()          # any other answer would raise
             check_service(world, guest)
-
-
-@suite.case('/protocol/need-reply-without-the-feature-has-no-answer')
-def _():
-    with World() as world:
-        world.start()
-        with FrontEnd(world.socket_path()) as front:
-            front.negotiate(protocol=0)
-            front.send(frontend.SET_OWNER, flags=frontend.VERSION |
-                       frontend.NEED_REPLY)
-            front.sync()
 
 
 @suite.case('/protocol/every-subset-of-features-works')
@@ -248,6 +237,7 @@ def _():
     with World() as world:
         world.start()
         guest = world.guest(first=65500)
+        equal(guest.event(), TRANSPORT_RESET)
         sock, flow = world.connection(guest)
         for _ in range(100):
             exchange(sock, flow)

@@ -75,8 +75,7 @@ def _():
                 guest.stop()
                 front.command(frontend.RESET_DEVICE)
                 front.remove_region(guest.regions[0])
-                for ring in guest.rings:
-                    ring.close()
+                front.close_rings()
             equal(daemon.fds(), before, 'descriptors')
 
 

@@ -107,6 +107,9 @@ class FrontEnd:
     def close(self):
         """Leave without a word, as a VMM that was killed does."""
         self.sock.close()
+        self.close_rings()
+
+    def close_rings(self):
         for ring in self.rings.values():
             ring.close()
         self.rings = {}

@@ -76,7 +76,7 @@ class Guest:
         self.spare_tx = []
         self.tx_buffers = {}
         self.inbox = collections.deque()
-        self.events = []
+        self.events = {}                # head -> address, of the event queue
         if start:
             self.start()
 
@@ -128,8 +128,7 @@ class Guest:
         self.rings[RX].kick()
         if len(self.rings) > EVENT:
             for _ in range(min(8, self.rings[EVENT].size)):
-                self.rings[EVENT].add([(self.regions[0].alloc(64, 64), 4,
-                                        True)])
+                self.post_event(self.regions[0].alloc(64, 64))
             self.rings[EVENT].kick()
 
     def post(self, address):
@@ -227,17 +226,22 @@ class Guest:
             self.rings[RX].wait_used(left)
 
     def event(self, timeout_s=5):
-        """The next event; None if none comes."""
+        """The next event; None if none comes.  Its buffer is posted again."""
         ring = self.rings[EVENT]
         ring.wait_used(timeout_s)
-        if ring.used_idx() == ring.next_used:
+        used = ring.pop_used()
+        if not used:
             return None
-        at = 2 + 4 * (ring.next_used % ring.size)
-        head = ring.used_words[at]
-        address, = struct.unpack('<Q', self.regions[0].read(
-            ring.desc + 16 * head, 8))
-        equal(ring.pop_used()[1], 4, 'length of an event')
-        return struct.unpack('<I', self.regions[0].read(address, 4))[0]
+        head, length = used
+        equal(length, 4, 'length of an event')
+        address = self.events.pop(head)
+        event, = struct.unpack('<I', self.regions[0].read(address, 4))
+        self.post_event(address)
+        ring.kick()
+        return event
+
+    def post_event(self, address):
+        self.events[self.rings[EVENT].add([(address, 4, True)])] = address
 
     # --- Connections ---------------------------------------------------------
 
