@@ -9,6 +9,9 @@
 
 #define KERNEL_NODE "/dev/vhost-vsock"
 
+/* How long a daemon may take to listen, to let go, to end; times "slow". */
+#define PATIENCE_MS 5000
+
 /* RAM of the guest with vhost-user: what "-machine pc" has by default. */
 #define RAM_MIB 128
 
@@ -184,6 +187,7 @@ static bool read_environment(VvtConfig *config, bool *ret_asked)
         return false;
     }
     config->slow = factor;
+    config->patience_ms = PATIENCE_MS * factor;
     if (backend && !parse_backend(backend, &config->backend)) {
         cannot(config, true, "VHOST_VSOCK_TEST_BACKEND=%s: emulator, kernel "
                "or vhost-user expected", backend);

@@ -31,6 +31,7 @@ typedef struct VvtConfig {
     char *cannot;              /* why no script can run; NULL: they can */
     bool is_mistake;           /* ...which is an error of whoever asked */
     unsigned slow;             /* factor for all times to wait */
+    unsigned patience_ms;      /* for a daemon to listen, let go, end */
 } VvtConfig;
 
 /*

@@ -10,8 +10,6 @@
 #include "vhost-vsock-case.h"
 #include "vhost-vsock-daemon.h"
 
-/* How long it may take to listen, to let go, to end; times "slow". */
-#define PATIENCE_MS 5000
 #define NAP_US 1000
 
 /* __SO_ACCEPTCON of /proc/net/unix. */
@@ -27,8 +25,7 @@ struct VvtDaemon {
 
 static gint64 deadline(const VvtConfig *config)
 {
-    return g_get_monotonic_time() +
-           (gint64)PATIENCE_MS * 1000 * config->slow;
+    return g_get_monotonic_time() + (gint64)config->patience_ms * 1000;
 }
 
 /*
@@ -191,7 +188,7 @@ VvtDaemon *vvt_daemon_start(const VvtConfig *config, uint64_t guest_cid,
         if (g_get_monotonic_time() >= end) {
             g_string_append_printf(ret_why, "the daemon does not listen "
                                    "within %u ms\n",
-                                   PATIENCE_MS * config->slow);
+                                   config->patience_ms);
             return NULL;
         }
         g_usleep(NAP_US);
@@ -273,7 +270,7 @@ void vvt_daemon_end(VvtDaemon *daemon, GString *ret_why)
         if (!terminate(daemon, &status)) {
             g_string_append_printf(ret_why, "the daemon does not end within "
                                    "%u ms of SIGTERM\n",
-                                   PATIENCE_MS * daemon->config->slow);
+                                   daemon->config->patience_ms);
         } else if (strict && status != 0) {
             judge_status(daemon, "at SIGTERM", status, ret_why);
         }

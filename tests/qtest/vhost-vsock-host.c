@@ -67,6 +67,16 @@ void vvt_host_close(VvtHost *host, const char *id)
     g_hash_table_remove(host->socks, id);
 }
 
+static gboolean is_raw(gpointer id, gpointer sock, gpointer opaque)
+{
+    return ((VvtSock *)sock)->raw;
+}
+
+void vvt_host_close_raw(VvtHost *host)
+{
+    g_hash_table_foreach_remove(host->socks, is_raw, NULL);
+}
+
 static bool is_vsock(const VvtHost *host)
 {
     return host->config->backend == VVT_BACKEND_KERNEL;
@@ -190,6 +200,7 @@ int vvt_host_connect(VvtHost *host, const char *id, uint64_t cid,
         return ret;
     }
     sock = add_sock(host, id, fd, type);
+    sock->raw = raw;
     if (is_vsock(host)) {
         learn_vsock_port(sock);
     } else {

@@ -45,6 +45,7 @@ typedef struct VvtSock {
     bool port_known;
     uint32_t port;         /* its own */
     bool any_ok;           /* the OK line may say another one */
+    bool raw;              /* its CONNECT line is left to the script */
 
     bool passcred;         /* each message brings ancillary data */
 
@@ -80,6 +81,12 @@ int vvt_host_listen(VvtHost *host, const char *id, uint32_t port,
 int vvt_host_accept(VvtHost *host, const char *id, const VvtSock *listener,
                     uint64_t *ret_peer_cid, uint32_t *ret_peer_port);
 void vvt_host_close(VvtHost *host, const char *id);
+
+/*
+ * Close what may not have written its CONNECT line: no guest knows of it, so
+ * that it may stay when the guest goes, until its time is up.
+ */
+void vvt_host_close_raw(VvtHost *host);
 int vvt_sock_setsockopt(VvtSock *sock, VvtSockopt option, int value);
 
 /* Go on sending @transfer, which is taken over, whenever sockets are pumped. */

@@ -178,7 +178,8 @@ static void stuck_case(void)
 static VvtDaemon *start_shell(VvtCase *c, const char *command)
 {
     static char *argv[] = { (char *)"/bin/sh", (char *)"-c", NULL, NULL };
-    static VvtConfig config = { .slow = 1, .daemon = argv };
+    static VvtConfig config = { .slow = 1, .patience_ms = 200,
+                                .daemon = argv };
     g_autofree char *path = g_build_filename(c->dir, VVT_VHOST_SOCKET, NULL);
     g_autofree char *log = g_build_filename(c->dir, VVT_CASE_DAEMON_LOG, NULL);
     g_autofree char *said = NULL;
@@ -238,7 +239,7 @@ static void daemon_ignores_sigterm(void)
 
     g_assert_cmpint(vvt_case_run(ignores_sigterm, NULL, 20, false, text), ==,
                     VVT_FAIL);
-    assert_contains(text->str, "the daemon does not end within 5000 ms of "
+    assert_contains(text->str, "the daemon does not end within 200 ms of "
                     "SIGTERM");
     assert_contains(text->str, "the daemon ended and left /");
 }

@@ -291,6 +291,7 @@ void vvt_run_script(VvtCase *c, const void *opaque)
     vvt_case_now(c, "the end of QEMU");
     vvt_driver_free(run.driver);
     if (daemon) {
+        vvt_host_close_raw(run.host);
         end_daemon(&run, daemon);
     }
     vvt_host_free(run.host);
