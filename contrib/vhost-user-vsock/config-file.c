@@ -53,32 +53,42 @@ static const char *text(const Reader *r)
     return (const char *)r->event.data.scalar.value;
 }
 
-/* A list of groups may be a YAML list, or "a+b" as in vhost-device-vsock. */
+static bool set_value(const Reader *r, VmOptions *vm, const char *key,
+                      GError **errp)
+{
+    if (!is_scalar(r)) {
+        g_autofree char *what =
+            g_strdup_printf("%s: give one text or number", key);
+
+        return wrong(r, errp, what);
+    }
+    if (!vm_options_set(vm, key, text(r), errp)) {
+        g_prefix_error(errp, "%s, line %zu: ", r->path,
+                       r->event.start_mark.line + 1);
+        return false;
+    }
+    return true;
+}
+
+/* Only groups may be a list; it is a short one, as there is one group. */
 static bool read_value(Reader *r, VmOptions *vm, const char *key,
                        GError **errp)
 {
-    bool is_list = r->event.type == YAML_SEQUENCE_START_EVENT;
-
-    if (is_list && !next(r, errp)) {
+    if (strcmp(key, "groups") != 0 ||
+        r->event.type != YAML_SEQUENCE_START_EVENT) {
+        return set_value(r, vm, key, errp);
+    }
+    if (!next(r, errp)) {
         return false;
     }
-    do {
-        g_autofree char *line = NULL;
-
-        if (!is_scalar(r)) {
-            return wrong(r, errp, "a text or number is expected here");
-        }
-        if (!vm_options_set(vm, key, text(r), errp)) {
-            line = g_strdup_printf("%s, line %zu: ", r->path,
-                                   r->event.start_mark.line + 1);
-            g_prefix_error(errp, "%s", line);
-            return false;
-        }
-        if (is_list && !next(r, errp)) {
-            return false;
-        }
-    } while (is_list && r->event.type != YAML_SEQUENCE_END_EVENT);
-    return true;
+    if (r->event.type == YAML_SEQUENCE_END_EVENT) {
+        return true;
+    }
+    if (!set_value(r, vm, key, errp) || !next(r, errp)) {
+        return false;
+    }
+    return r->event.type == YAML_SEQUENCE_END_EVENT ||
+           wrong(r, errp, "groups: there is the group \"default\" only");
 }
 
 static bool read_vm(Reader *r, GError **errp)
@@ -86,6 +96,8 @@ static bool read_vm(Reader *r, GError **errp)
     VmOptions *vm = vm_options_new();
 
     g_ptr_array_add(r->vms, vm);
+    vm->origin = g_strdup_printf("%s, line %zu", r->path,
+                                 r->event.start_mark.line + 1);
     if (r->event.type != YAML_MAPPING_START_EVENT) {
         return wrong(r, errp, "a guest is a map, like \"guest_cid: 3\"");
     }
@@ -122,9 +134,21 @@ static bool read_vms(Reader *r, GError **errp)
     return false;
 }
 
+/* The end of the file, and no second document. */
+static bool read_end(Reader *r, GError **errp)
+{
+    do {
+        if (!next(r, errp)) {
+            return false;
+        }
+    } while (r->event.type == YAML_DOCUMENT_END_EVENT);
+    return r->event.type == YAML_STREAM_END_EVENT ||
+           wrong(r, errp, "only one document may be in the file");
+}
+
 static bool read_all(Reader *r, GError **errp)
 {
-    guint before = r->vms->len;
+    bool seen = false;
 
     do {
         if (!next(r, errp)) {
@@ -135,19 +159,24 @@ static bool read_all(Reader *r, GError **errp)
     if (r->event.type != YAML_MAPPING_START_EVENT) {
         return wrong(r, errp, "\"vms:\" is expected here");
     }
-    while (next(r, errp)) {
-        if (r->event.type == YAML_MAPPING_END_EVENT) {
-            return r->vms->len > before ||
-                   wrong(r, errp, "it names no guest; give \"vms:\"");
+    for (;;) {
+        guint before = r->vms->len;
+
+        if (!next(r, errp)) {
+            return false;
         }
-        if (!is_scalar(r) || strcmp(text(r), "vms") != 0) {
-            return wrong(r, errp, "only \"vms:\" may stand here");
+        if (r->event.type == YAML_MAPPING_END_EVENT) {
+            return seen ? read_end(r, errp)
+                        : wrong(r, errp, "it names no guest; give \"vms:\"");
+        }
+        if (!is_scalar(r) || strcmp(text(r), "vms") != 0 || seen) {
+            return wrong(r, errp, "only \"vms:\" may stand here, and once");
         }
         if (!next(r, errp) || !read_vms(r, errp)) {
             return false;
         }
+        seen = r->vms->len > before;
     }
-    return false;
 }
 
 bool config_file_read(const char *path, GPtrArray *vms, GError **errp)

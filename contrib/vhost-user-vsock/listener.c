@@ -15,7 +15,7 @@
 #include "listener.h"
 
 /* VMMs that wait while another is served. */
-#define BACKLOG 16
+#define BACKLOG 128
 
 void listener_init(Listener *listener)
 {
@@ -95,16 +95,27 @@ static bool listen_at(Listener *listener, const char *path, GError **errp)
            set_error(errp, path, "cannot listen");
 }
 
+static int socket_option(int fd, int option)
+{
+    int value = -1;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 ? value : -1;
+}
+
 static bool use_fd(Listener *listener, int fd, GError **errp)
 {
-    int is_listening = 0, domain = 0;
-    socklen_t len = sizeof(int);
+    bool is_listening = socket_option(fd, SO_ACCEPTCONN) == 1;
+    struct sockaddr_un peer;
+    socklen_t len = sizeof(peer);
 
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) < 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 ||
-        domain != AF_UNIX) {
+    if (socket_option(fd, SO_DOMAIN) != AF_UNIX ||
+        socket_option(fd, SO_TYPE) != SOCK_STREAM ||
+        (!is_listening &&
+         getpeername(fd, (struct sockaddr *)&peer, &len) < 0)) {
         g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                    "descriptor %d is not an AF_UNIX socket", fd);
+                    "fd %d is not an AF_UNIX stream socket that listens or "
+                    "is connected", fd);
         return false;
     }
     listener->fd = fd;
@@ -112,7 +123,7 @@ static bool use_fd(Listener *listener, int fd, GError **errp)
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
         g_set_error(errp, G_FILE_ERROR, g_file_error_from_errno(errno),
-                    "descriptor %d: %s", fd, g_strerror(errno));
+                    "fd %d: %s", fd, g_strerror(errno));
         return false;
     }
     return true;

@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
+#include "guard.h"
 #include "log.h"
 #include "options.h"
 #include "systemd.h"
@@ -83,6 +84,7 @@ static int serve(const Options *options)
     int done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
     log_set_level(options->log_level);
+    guard_init();
     if (signal_fd < 0 || done_fd < 0) {
         log_error(0, "no file descriptors: %s", g_strerror(errno));
         return EXIT_FAILURE;

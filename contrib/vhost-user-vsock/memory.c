@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -145,7 +146,7 @@ void memory_clear_log(Memory *memory)
     }
 }
 
-void memory_wrote(const Memory *memory, uint64_t gpa, uint64_t size)
+void memory_wrote(Memory *memory, uint64_t gpa, uint64_t size)
 {
     if (!memory->logging || !memory->log || !size ||
         gpa > UINT64_MAX - size) {
@@ -158,5 +159,15 @@ void memory_wrote(const Memory *memory, uint64_t gpa, uint64_t size)
         }
         __atomic_fetch_or(&memory->log[page / 8],
                           (uint8_t)(1u << (page % 8)), __ATOMIC_RELAXED);
+        memory->log_grew = true;
     }
+}
+
+void memory_tell_log(Memory *memory)
+{
+    if (memory->log_grew && memory->log_fd >= 0) {
+        /* #syscalls write */
+        eventfd_write(memory->log_fd, 1);
+    }
+    memory->log_grew = false;
 }

@@ -34,6 +34,8 @@ typedef struct Memory {
     uint8_t *log;
     size_t log_size;
     bool logging;
+    int log_fd;        /* an eventfd to tell of new bits; -1: none */
+    bool log_grew;     /* there are such */
 } Memory;
 
 /* Take a region of a file; @fd stays the caller's.  0 or a negative errno. */
@@ -56,6 +58,9 @@ int memory_set_log(Memory *memory, uint64_t size, uint64_t offset, int fd);
 void memory_clear_log(Memory *memory);
 
 /* Guest memory was written to. */
-void memory_wrote(const Memory *memory, uint64_t gpa, uint64_t size);
+void memory_wrote(Memory *memory, uint64_t gpa, uint64_t size);
+
+/* Tell who wants to know, if it was. */
+void memory_tell_log(Memory *memory);
 
 #endif /* VHOST_USER_VSOCK_MEMORY_H */

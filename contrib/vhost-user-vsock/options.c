@@ -279,25 +279,34 @@ static bool use_activation(Options *options, GError **errp)
     return true;
 }
 
-/* What no two guests can share. */
+static bool is_same_path(const char *a, const char *b)
+{
+    return a && b && strcmp(a, b) == 0;
+}
+
+/* What no two guests can share, nor one use twice. */
 static bool check_distinct(const Options *options, GError **errp)
 {
     for (guint i = 0; i < options->vms->len; i++) {
         const VmOptions *a = g_ptr_array_index(options->vms, i);
 
-        for (guint j = i + 1; j < options->vms->len; j++) {
+        for (guint j = i; j < options->vms->len; j++) {
             const VmOptions *b = g_ptr_array_index(options->vms, j);
 
-            if (a->guest_cid == b->guest_cid) {
-                return FAIL(errp, "two guests have the CID %" PRIu64 "; give "
-                            "each its own", a->guest_cid);
+            if (i != j && a->guest_cid == b->guest_cid) {
+                return FAIL(errp, "%s: another guest has the CID %" PRIu64
+                            ", too; give each its own",
+                            vm_options_origin(b), a->guest_cid);
             }
-            if (strcmp(a->uds_path, b->uds_path) == 0 ||
-                g_strcmp0(a->socket, b->socket ? b->socket : "") == 0 ||
-                (a->fd >= 0 && a->fd == b->fd)) {
-                return FAIL(errp, "the guests %" PRIu64 " and %" PRIu64
-                            " have a socket in common; give each its own",
-                            a->guest_cid, b->guest_cid);
+            if (is_same_path(a->socket, b->uds_path) ||
+                is_same_path(a->uds_path, b->socket) ||
+                (i != j && (is_same_path(a->socket, b->socket) ||
+                            is_same_path(a->uds_path, b->uds_path) ||
+                            (a->fd >= 0 && a->fd == b->fd)))) {
+                return FAIL(errp, "%s: guest %" PRIu64 " and guest %" PRIu64
+                            " name one socket twice; give each its own",
+                            vm_options_origin(b), a->guest_cid,
+                            b->guest_cid);
             }
         }
     }

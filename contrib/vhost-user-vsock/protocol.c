@@ -73,6 +73,13 @@ static void replace_fd(int *fd, int by)
     *fd = by;
 }
 
+/* Neither an eventfd that is full nor what is none may block us. */
+static void set_nonblocking(int fd)
+{
+    /* #syscalls fcntl */
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
 static int fail(Session *session, VhostUserMsg *msg, const char *why)
 {
     close_fds(msg);
@@ -238,10 +245,11 @@ static int set_log_base(Session *session, VhostUserMsg *msg)
     return reply_u64(msg, 0);
 }
 
-/* Whoever wants to know that pages were written polls the log itself. */
 static int set_log_fd(Session *session, VhostUserMsg *msg)
 {
-    close_fds(msg);
+    set_nonblocking(msg->fds[0]);
+    replace_fd(&session->queues->memory.log_fd, msg->fds[0]);
+    msg->fd_num = 0;
     return DONE;
 }
 
@@ -383,9 +391,7 @@ static bool fd_of(Session *session, VhostUserMsg *msg, Queue **ret_queue,
     if (!none) {
         int fd = msg->fds[0];
 
-        /* Neither an eventfd that is full nor what is none may block us.
-         * #syscalls fcntl */
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        set_nonblocking(fd);
         msg->fd_num = 0;
         *ret_fd = fd;
     }

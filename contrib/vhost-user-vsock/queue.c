@@ -21,6 +21,7 @@ void queues_init(Queues *queues, LogRefusals *refusals)
 {
     memset(queues, 0, sizeof(*queues));
     queues->refusals = refusals;
+    queues->memory.log_fd = -1;
     for (int i = 0; i < VSK_QUEUE_NUM; i++) {
         Queue *q = &queues->queue[i];
 
@@ -51,6 +52,7 @@ void queues_clear(Queues *queues)
     }
     memory_clear(&queues->memory);
     memory_clear_log(&queues->memory);
+    close_fd(&queues->memory.log_fd);
     inflight_close(&queues->inflight);
     queues_init(queues, queues->refusals);
 }
@@ -252,6 +254,9 @@ static void queue_flush(void *opaque, VskQueue queue)
     if (q->started && vsk_vring_flush(q->vring) && q->call_fd >= 0) {
         /* A counter that is full is as good. #syscalls write */
         eventfd_write(q->call_fd, 1);
+    }
+    if (queues->memory.log_grew) {
+        memory_tell_log(&queues->memory);
     }
 }
 

@@ -41,6 +41,7 @@ typedef struct Queues {
     Memory memory;
     Inflight inflight;
     uint64_t features;      /* that were negotiated */
+    bool memory_lost;       /* the front-end cut it: see guard.h */
     bool polling;           /* drivers need not notify: we look */
     LogRefusals *refusals;
 } Queues;

@@ -24,7 +24,7 @@
  * #syscalls mmap munmap mremap mprotect madvise brk futex sched_yield
  * #syscalls exit exit_group rt_sigreturn rt_sigprocmask rt_sigaction
  * #syscalls restart_syscall gettid getpid tgkill clock_gettime gettimeofday
- * #syscalls sched_getaffinity sysinfo
+ * #syscalls sched_getaffinity sysinfo getrandom
  */
 
 /*

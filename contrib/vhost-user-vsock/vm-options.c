@@ -28,11 +28,17 @@ VmOptions *vm_options_new(void)
 void vm_options_free(VmOptions *vm)
 {
     if (vm) {
+        g_free(vm->origin);
         g_free(vm->socket);
         g_free(vm->uds_path);
         g_free(vm->shared_path);
         g_free(vm);
     }
+}
+
+const char *vm_options_origin(const VmOptions *vm)
+{
+    return vm->origin ? vm->origin : "options";
 }
 
 bool parse_number(const char *what, const char *text, uint64_t min,
@@ -90,59 +96,103 @@ static bool set_groups(const char *value, GError **errp)
                 "is the group \"default\" only; leave the option away", value);
 }
 
-static bool refuse_forward(const char *key, GError **errp)
+static bool set_u32(uint32_t *number, const char *what, const char *value,
+                    uint64_t min, uint64_t max, GError **errp)
 {
-    return FAIL(errp, "%s: forwarding to the host's own AF_VSOCK is not "
-                "offered; give uds-path, and connect the two by socat", key);
+    uint64_t n;
+
+    if (!parse_number(what, value, min, max, &n, errp)) {
+        return false;
+    }
+    *number = n;
+    return true;
+}
+
+static bool set_fd(VmOptions *vm, const char *value, GError **errp)
+{
+    uint32_t n;
+
+    if (!set_u32(&n, "fd", value, 3, G_MAXINT, errp)) {
+        return false;
+    }
+    vm->fd = n;
+    return true;
+}
+
+static const char *const key_names[VM_KEY_NUM] = {
+    [VM_KEY_GUEST_CID] = "guest-cid",
+    [VM_KEY_SOCKET] = "socket",
+    [VM_KEY_FD] = "fd",
+    [VM_KEY_UDS_PATH] = "uds-path",
+    [VM_KEY_TX_BUFFER_SIZE] = "tx-buffer-size",
+    [VM_KEY_QUEUE_SIZE] = "queue-size",
+    [VM_KEY_GROUPS] = "groups",
+    [VM_KEY_FORWARD_CID] = "forward-cid",
+    [VM_KEY_FORWARD_LISTEN] = "forward-listen",
+};
+
+static VmKey find_key(const char *name)
+{
+    VmKey key = 0;
+
+    while (key < VM_KEY_NUM && strcmp(name, key_names[key]) != 0) {
+        key++;
+    }
+    return key;
+}
+
+static bool set_key(VmOptions *vm, VmKey key, const char *value,
+                    GError **errp)
+{
+    const char *name = key_names[key];
+
+    switch (key) {
+    case VM_KEY_GUEST_CID:
+        return parse_number(name, value, VSK_CID_HOST + 1, VSK_CID_ANY - 1,
+                            &vm->guest_cid, errp);
+    case VM_KEY_SOCKET:
+        return set_path(&vm->socket, name, value, VSK_SUN_PATH_SIZE - 1, errp);
+    case VM_KEY_FD:
+        return set_fd(vm, value, errp);
+    case VM_KEY_UDS_PATH:
+        return set_path(&vm->uds_path, name, value, VSK_PATH_MAX, errp);
+    case VM_KEY_TX_BUFFER_SIZE:
+        return set_u32(&vm->tx_buffer_size, name, value, 8192, 1u << 30, errp);
+    case VM_KEY_QUEUE_SIZE:
+        return set_queue_size(vm, value, errp);
+    case VM_KEY_GROUPS:
+        return set_groups(value, errp);
+    default:
+        return FAIL(errp, "%s: forwarding to the host's own AF_VSOCK is not "
+                    "offered; give uds-path, and connect the two by socat",
+                    name);
+    }
 }
 
 bool vm_options_set(VmOptions *vm, const char *key, const char *value,
                     GError **errp)
 {
     g_autofree char *name = g_strdelimit(g_strdup(key), "_", '-');
-    uint64_t n;
+    VmKey found = find_key(name);
 
-    if (strcmp(name, "guest-cid") == 0) {
-        return parse_number(name, value, VSK_CID_HOST + 1, VSK_CID_ANY - 1,
-                            &vm->guest_cid, errp);
+    if (found == VM_KEY_NUM) {
+        return FAIL(errp, "%s: there is no such key; there are guest-cid, "
+                    "socket, fd, uds-path, tx-buffer-size, queue-size and "
+                    "groups", key);
     }
-    if (strcmp(name, "socket") == 0) {
-        return set_path(&vm->socket, name, value, VSK_SUN_PATH_SIZE - 1, errp);
+    if (vm->given & (1u << found)) {
+        return FAIL(errp, "%s is given twice for one guest; give it once",
+                    key_names[found]);
     }
-    if (strcmp(name, "uds-path") == 0) {
-        return set_path(&vm->uds_path, name, value, VSK_PATH_MAX, errp);
-    }
-    if (strcmp(name, "fd") == 0) {
-        if (!parse_number(name, value, 3, G_MAXINT, &n, errp)) {
-            return false;
-        }
-        vm->fd = n;
-        return true;
-    }
-    if (strcmp(name, "tx-buffer-size") == 0) {
-        if (!parse_number(name, value, 8192, 1u << 30, &n, errp)) {
-            return false;
-        }
-        vm->tx_buffer_size = n;
-        return true;
-    }
-    if (strcmp(name, "queue-size") == 0) {
-        return set_queue_size(vm, value, errp);
-    }
-    if (strcmp(name, "groups") == 0) {
-        return set_groups(value, errp);
-    }
-    if (g_str_has_prefix(name, "forward-")) {
-        return refuse_forward(name, errp);
-    }
-    return FAIL(errp, "%s: there is no such key; there are guest-cid, socket, "
-                "fd, uds-path, tx-buffer-size, queue-size and groups", key);
+    vm->given |= 1u << found;
+    return set_key(vm, found, value, errp);
 }
 
 bool vm_options_set_list(VmOptions *vm, const char *list, GError **errp)
 {
     g_auto(GStrv) pairs = g_strsplit(list, ",", -1);
 
+    vm->origin = g_strdup_printf("--vm %s", list);
     for (int i = 0; pairs[i]; i++) {
         char *value = strchr(pairs[i], '=');
 
@@ -183,6 +233,22 @@ static bool use_default_path(VmOptions *vm, GError **errp)
     return true;
 }
 
+static bool check_sockets(const VmOptions *vm, GError **errp)
+{
+    bool by_option = !vm->origin;
+
+    if (!vm->socket && vm->fd < 0) {
+        return FAIL(errp, "guest %" PRIu64 " has no socket for its VMM; give "
+                    "%ssocket=PATH%s", vm->guest_cid, by_option ? "--" : "",
+                    by_option ? "" : " (in a file: socket: PATH)");
+    }
+    if (vm->socket && vm->fd >= 0) {
+        return FAIL(errp, "guest %" PRIu64 " has both socket and fd for its "
+                    "VMM; give one of them", vm->guest_cid);
+    }
+    return true;
+}
+
 bool vm_options_complete(VmOptions *vm, GError **errp)
 {
     if (!vm->guest_cid) {
@@ -191,13 +257,12 @@ bool vm_options_complete(VmOptions *vm, GError **errp)
     if (!vm->queue_size) {
         vm->queue_size = DEFAULT_QUEUE_SIZE;
     }
-    if (!vm->socket && vm->fd < 0) {
-        return FAIL(errp, "guest %" PRIu64 " has no socket for its VMM; give "
-                    "--socket=PATH", vm->guest_cid);
+    if (!check_sockets(vm, errp) ||
+        (!vm->uds_path && !use_default_path(vm, errp))) {
+        if (vm->origin) {
+            g_prefix_error(errp, "%s: ", vm->origin);
+        }
+        return false;
     }
-    if (vm->socket && vm->fd >= 0) {
-        return FAIL(errp, "guest %" PRIu64 " has both socket and fd for its "
-                    "VMM; give one of them", vm->guest_cid);
-    }
-    return vm->uds_path || use_default_path(vm, errp);
+    return true;
 }

@@ -29,6 +29,7 @@
 #include <unistd.h>
 #include <glib.h>
 
+#include "guard.h"
 #include "listener.h"
 #include "queue.h"
 #include "sandbox.h"
@@ -301,10 +302,14 @@ static void vm_run_timers(Vm *vm)
     }
 }
 
-/* A driver may have broken its queues in whatever was done. */
+/* A driver may have broken its queues in whatever was done, and a front-end
+ * may have taken its memory away. */
 static void vm_check_broken(Vm *vm)
 {
-    if (vm->told_ok && queues_broken(&vm->queues)) {
+    if (vm->queues.memory_lost) {
+        session_fail(&vm->session, "the VMM cut a file that it shares");
+        vm_end_session(vm);
+    } else if (vm->told_ok && queues_broken(&vm->queues)) {
         vm_settle(vm);
     }
 }
@@ -374,6 +379,7 @@ static gpointer vm_thread(gpointer opaque)
 {
     Vm *vm = opaque;
 
+    guard_enter(&vm->queues);
     gate_pass(vm->gate);
     vm_accept(vm);
     while (!vm->stopping) {
