@@ -53,10 +53,21 @@ static const char *text(const Reader *r)
     return (const char *)r->event.data.scalar.value;
 }
 
+/* YAML's ways to say nothing. */
+static bool is_null(const Reader *r)
+{
+    static const char *const nulls[] = {
+        "", "~", "null", "Null", "NULL", NULL
+    };
+
+    return r->event.data.scalar.plain_implicit &&
+           g_strv_contains(nulls, text(r));
+}
+
 static bool set_value(const Reader *r, VmOptions *vm, const char *key,
                       GError **errp)
 {
-    if (!is_scalar(r)) {
+    if (!is_scalar(r) || is_null(r)) {
         g_autofree char *what =
             g_strdup_printf("%s: give one text or number", key);
 
