@@ -84,16 +84,17 @@ def panels():
     yield Panel('16 round trips, p99', 'µs, alone and beside bulk data; '
                 'shorter is better',
                 [('alone', 'pingpong-16-p99', 'µs'),
-                 ('bulk g. to h.', 'beside-g2h-16-p99', 'µs'),
-                 ('bulk h. to g.', 'beside-h2g-16-p99', 'µs')])
+                 ('beside g2h', 'beside-g2h-16-p99', 'µs'),
+                 ('beside h2g', 'beside-h2g-16-p99', 'µs')])
     yield Panel('Connections a second', 'longer is better',
                 [('%s, %s' % (way, n), 'connect-%s-%s' % (way, n), '/s')
-                 for way in WAYS for n in ('1', '16')], (PEER, OURS))
+                 for way in WAYS for n in ('1', '16')],
+                (PEER, OURS, POLLING))
     yield Panel('What it costs', 'shorter is better',
-                [('CPU, g2h', 'g2h-65536-cpu', 's/GiB'),
-                 ('CPU, h2g', 'h2g-65536-cpu', 's/GiB'),
-                 ('idle, g2h', 'idle-g2h-1024-rss', 'KiB'),
-                 ('idle, h2g', 'idle-h2g-1024-rss', 'KiB')], (PEER, OURS))
+                [('CPU, g2h, 64 KiB', 'g2h-65536-cpu', 's/GiB'),
+                 ('CPU, h2g, 64 KiB', 'h2g-65536-cpu', 's/GiB'),
+                 ('memory, idle, g2h', 'idle-g2h-1024-rss', 'KiB'),
+                 ('memory, idle, h2g', 'idle-h2g-1024-rss', 'KiB')], (PEER, OURS))
 
 
 STYLE = ('text{font-family:sans-serif;fill:#222}'
