@@ -133,6 +133,7 @@ static bool read_waive(VvtConfig *config)
         { "names", VVT_WAIVE_NAMES },
         { "ok-port", VVT_WAIVE_OK_PORT },
         { "end", VVT_WAIVE_END },
+        { "refusals", VVT_WAIVE_REFUSALS },
     };
     g_autofree char *text = env_or_null("VHOST_VSOCK_TEST_WAIVE");
     g_auto(GStrv) words = g_strsplit(text ?: "", ",", -1);
@@ -146,8 +147,8 @@ static bool read_waive(VvtConfig *config)
             }
         }
         if (j == G_N_ELEMENTS(names)) {
-            cannot(config, true, "VHOST_VSOCK_TEST_WAIVE=%s: names, ok-port "
-                   "and end expected, with ',' between", text);
+            cannot(config, true, "VHOST_VSOCK_TEST_WAIVE=%s: names, ok-port, "
+                   "end, refusals expected, with ',' between", text);
             return false;
         }
     }

@@ -21,6 +21,7 @@ typedef enum VvtWaive {
     VVT_WAIVE_NAMES = 1 << 0,   /* who called has no name */
     VVT_WAIVE_OK_PORT = 1 << 1, /* the OK line does not say the own port */
     VVT_WAIVE_END = 1 << 2,     /* how it ends, and what it then leaves */
+    VVT_WAIVE_REFUSALS = 1 << 3, /* packets of no flow get no RST */
 } VvtWaive;
 
 typedef struct VvtConfig {

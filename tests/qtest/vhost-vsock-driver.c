@@ -484,7 +484,7 @@ unsigned vvt_driver_rx_outstanding(const VvtDriver *driver)
     return driver->open ? vvt_ring_outstanding(driver->ring[RX]) : 0;
 }
 
-void vvt_driver_rx_drain_one(VvtDriver *driver)
+void vvt_driver_rx_drain_one(VvtDriver *driver, uint16_t op)
 {
     g_autoptr(GString) why = g_string_new(NULL);
     VvtTx tx = { .truncate = -1 };
@@ -494,7 +494,8 @@ void vvt_driver_rx_drain_one(VvtDriver *driver)
     tx.hdr.field[VVT_SRC_PORT] = VVT_DRAIN_PORT;
     tx.hdr.field[VVT_DST_PORT] = VVT_DRAIN_PORT;
     tx.hdr.field[VVT_TYPE] = VIRTIO_VSOCK_TYPE_STREAM;
-    tx.hdr.field[VVT_OP] = VIRTIO_VSOCK_OP_CREDIT_UPDATE;
+    tx.hdr.field[VVT_OP] = op;
+    tx.hdr.field[VVT_BUF_ALLOC] = VVT_GUEST_BUFFER;
     vvt_driver_send(driver, &tx, why);
 }
 

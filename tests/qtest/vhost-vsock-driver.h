@@ -101,8 +101,12 @@ void vvt_driver_rx_hold(VvtDriver *driver);
 void vvt_driver_rx_release(VvtDriver *driver);
 unsigned vvt_driver_rx_outstanding(const VvtDriver *driver);
 
-/* Make the device use up one RX buffer: send it what it must refuse. */
-void vvt_driver_rx_drain_one(VvtDriver *driver);
+/*
+ * Make the device use up one RX buffer: send it a packet between the ports
+ * VVT_DRAIN_PORT.  Credit updates of no flow must be refused; requests for a
+ * connection, and for credit in it, be answered.
+ */
+void vvt_driver_rx_drain_one(VvtDriver *driver, uint16_t op);
 
 /*
  * Offer one RX chain of the given layout, once.  @used: bytes the device must

@@ -14,6 +14,7 @@
 
 /* The longest answer: "OK 65535\n" (systemd's ssh proxy reads no more). */
 #define ANSWER_MAX 9 /* bytes */
+#define ANY_ANSWER_MAX 14 /* bytes: "OK 4294967295\n" */
 
 struct VvtHost {
     const VvtConfig *config;
@@ -347,6 +348,11 @@ int vvt_sock_setsockopt(VvtSock *sock, VvtSockopt option, int value)
     return ret < 0 ? -errno : 0;
 }
 
+static size_t answer_max(const VvtSock *sock)
+{
+    return sock->any_ok ? ANY_ANSWER_MAX : ANSWER_MAX;
+}
+
 /* Take the answer apart, now that its end is there. */
 static VvtAnswer parse_answer(VvtSock *sock)
 {
@@ -354,7 +360,7 @@ static VvtAnswer parse_answer(VvtSock *sock)
     guint64 port;
 
     if (!g_str_has_prefix(sock->line->str, "OK ") ||
-        sock->line->len > ANSWER_MAX) {
+        sock->line->len > answer_max(sock)) {
         return VVT_ANSWER_WRONG;
     }
     number = g_strndup(sock->line->str + 3, sock->line->len - 4);
@@ -409,7 +415,7 @@ VvtAnswer vvt_sock_read_answer(VvtSock *sock)
         g_string_append_c(sock->line, c);
         if (c == '\n') {
             sock->answer = parse_answer(sock);
-        } else if (sock->line->len > ANSWER_MAX) {
+        } else if (sock->line->len > answer_max(sock)) {
             sock->answer = VVT_ANSWER_WRONG;
         }
     }

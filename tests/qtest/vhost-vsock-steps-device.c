@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/socket.h>
 #include "libqtest.h"
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_ring.h"
@@ -49,6 +50,20 @@ static bool rx_used(VvtRun *run, void *opaque)
     return vvt_driver_rx_outstanding(run->driver) < *before;
 }
 
+/* Where refusals are waived: what uses up RX buffers in a flow of its own. */
+static uint16_t drain_op(VvtRun *run)
+{
+    if (!(run->config->waive & VVT_WAIVE_REFUSALS)) {
+        return VIRTIO_VSOCK_OP_CREDIT_UPDATE;
+    }
+    if (run->drain_flow) {
+        return VIRTIO_VSOCK_OP_CREDIT_REQUEST;
+    }
+    vvt_host_listen(run->host, "(drain)", VVT_DRAIN_PORT, 1, SOCK_STREAM);
+    run->drain_flow = true;
+    return VIRTIO_VSOCK_OP_REQUEST;
+}
+
 /*
  * A driver cannot take back buffers it offered.  They are used up instead, by
  * packets of no flow that the device must answer with an RST each.
@@ -61,7 +76,7 @@ static bool do_rx_hold(VvtRun *run, const VvtStep *step)
     while ((left = vvt_driver_rx_outstanding(run->driver)) > 0) {
         VvtWait wait;
 
-        vvt_driver_rx_drain_one(run->driver);
+        vvt_driver_rx_drain_one(run->driver, drain_op(run));
         wait = vvt_run_wait(run, VVT_TIMEOUT_MS * run->config->slow, rx_used,
                             &left);
         if (wait != VVT_WAIT_DONE) {
@@ -142,6 +157,7 @@ static bool do_sleep(VvtRun *run, const VvtStep *step)
 static bool do_device_close(VvtRun *run, const VvtStep *step)
 {
     vvt_driver_close(run->driver);
+    run->drain_flow = false;
     return true;
 }
 

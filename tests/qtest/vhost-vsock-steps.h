@@ -29,6 +29,7 @@ typedef struct VvtRun {
     VvtHost *host;
     GHashTable *ports;   /* sock_id → port, as the packets told */
     size_t window;       /* bytes the last fill-window sent */
+    bool drain_flow;     /* rx-hold has opened a connection for itself */
     const VvtStep *step;
     bool sending;        /* for vvt_run_resolve(): whose counters */
     GString *why;        /* why the script failed */

@@ -16,8 +16,8 @@
  *                             the emulator where QEMU has it
  *   VHOST_VSOCK_TEST_DAEMON   command line of the daemon for vhost-user; by
  *                             default one beside this executable, or in PATH
- *   VHOST_VSOCK_TEST_WAIVE    names, ok-port, end, with ',' between: what a
- *                             daemon may do otherwise
+ *   VHOST_VSOCK_TEST_WAIVE    names, ok-port, end, refusals, with ','
+ *                             between: what a daemon may do otherwise
  *   VHOST_VSOCK_TEST_SLOW     factor for all times to wait
  */
 
@@ -30,8 +30,8 @@
     "  vhost-vsock-test [OPTION...] [SCRIPT OR DIRECTORY...]\n"              \
     "Environment: QTEST_QEMU_BINARY, VHOST_VSOCK_TEST_DATA,\n"               \
     "VHOST_VSOCK_TEST_BACKEND (emulator, kernel, vhost-user),\n"             \
-    "VHOST_VSOCK_TEST_DAEMON, VHOST_VSOCK_TEST_WAIVE (names, ok-port, end),\n" \
-    "VHOST_VSOCK_TEST_SLOW.\n"                                               \
+    "VHOST_VSOCK_TEST_DAEMON, VHOST_VSOCK_TEST_WAIVE (names, ok-port, end,\n" \
+    "refusals), VHOST_VSOCK_TEST_SLOW.\n"                                    \
     "Options are those of GLib's tests:\n\n"
 
 /* A case that takes longer is stuck. */
