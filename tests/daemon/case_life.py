@@ -111,7 +111,7 @@ def load(world, cid, stop):
                         sock.send(bytes(65536))
                     except BlockingIOError:
                         pass
-                    flow.read(32768)
+                    flow.read(32768, timeout_s=0.5)
     except (OSError, AssertionError):
         pass
 

@@ -19,7 +19,7 @@ import box  # noqa: E402
 
 # Each file adds its cases to the one suite.
 for topic in ('options', 'config', 'life', 'vms', 'service', 'protocol',
-              'restart', 'inflight', 'log'):
+              'restart', 'inflight', 'log', 'hostile_vmm', 'hostile_guest'):
     importlib.import_module('case_' + topic)
 
 

@@ -179,6 +179,12 @@ class FrontEnd:
         """Return when the back-end has read all that was sent."""
         self.ask(GET_FEATURES)
 
+    def catch_up(self):
+        """The same, whatever answers may come before."""
+        self.send(GET_FEATURES)
+        while self.receive()[0] != GET_FEATURES:
+            pass
+
     def is_gone(self, timeout_s=5):
         """Whether the back-end ends the session within @timeout_s."""
         end = time.monotonic() + timeout_s

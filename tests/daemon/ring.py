@@ -6,8 +6,10 @@ import mmap
 import os
 import struct
 import threading
+import time
 
 from frontend import REGION, eventfd, readable
+from tap import check
 
 DESC = struct.Struct('<QIHH')           # address, length, flags, next
 NEXT, WRITE, INDIRECT = 1, 2, 4
@@ -159,20 +161,21 @@ class Ring:
         return head, length
 
     def wait_used(self, timeout_s):
-        """Wait for the device's call; whether there is a used chain."""
+        """Wait for the device's call; whether there is a used chain.
+
+        A call may come for nothing, but no used chain may come without.
+        """
+        end = time.monotonic() + timeout_s
         self.avail_words[2 + self.size] = self.next_used
         with self.fence:
             pass                        # the event before the index
-        if self.used_words[1] != self.next_used:
+        while self.used_words[1] == self.next_used:
+            if not readable(self.call_fd, end - time.monotonic()):
+                check(self.used_words[1] == self.next_used,
+                      'there are used chains, and the device did not call')
+                return False
             self.clear_call()
-            return True
-        called = readable(self.call_fd, timeout_s)
         self.clear_call()
-        if self.used_words[1] == self.next_used:
-            return False
-        if not called:
-            raise AssertionError('there are used chains, and the device did '
-                                 'not call')
         return True
 
     def clear_call(self):
