@@ -227,14 +227,19 @@ static bool queue_pop(void *opaque, VskQueue queue, VskChain *ret_chain)
 {
     Queues *queues = opaque;
 
-    return queue_is_ready(queues, queue) &&
-           vsk_vring_pop(queues->queue[queue].vring, ret_chain);
+    if (!queue_is_ready(queues, queue) ||
+        !vsk_vring_pop(queues->queue[queue].vring, ret_chain)) {
+        return false;
+    }
+    queues->work++;
+    return true;
 }
 
 static void queue_unpop(void *opaque, VskQueue queue, VskChain *chain)
 {
     Queues *queues = opaque;
 
+    queues->work--; /* lest looking alone counts */
     vsk_vring_unpop(queues->queue[queue].vring, chain);
 }
 
@@ -246,14 +251,45 @@ static void queue_push(void *opaque, VskQueue queue, VskChain *chain,
     vsk_vring_push(queues->queue[queue].vring, chain, len);
 }
 
+static void call_driver(Queues *queues, VskQueue queue)
+{
+    Queue *q = &queues->queue[queue];
+
+    q->late_call = false;
+    q->called = queue_base(queues, queue);
+    if (q->call_fd >= 0) {
+        /* A counter that is full is as good. #syscalls write */
+        eventfd_write(q->call_fd, 1);
+    }
+}
+
+/*
+ * While polling, an answer of the host is likely to follow what the guest sent.
+ * So a driver whose TX queue has plenty of room hears that its packets were
+ * taken when it hears of the answer, or soon: it is woken once, not twice.
+ */
+static bool can_wait(Queues *queues, VskQueue queue)
+{
+    const Queue *q = &queues->queue[queue];
+
+    return queues->polling && queue == VSK_QUEUE_TX &&
+           (uint16_t)(queue_base(queues, queue) - q->called) < q->num / 4;
+}
+
 static void queue_flush(void *opaque, VskQueue queue)
 {
     Queues *queues = opaque;
     Queue *q = &queues->queue[queue];
 
-    if (q->started && vsk_vring_flush(q->vring) && q->call_fd >= 0) {
-        /* A counter that is full is as good. #syscalls write */
-        eventfd_write(q->call_fd, 1);
+    if (q->started && vsk_vring_flush(q->vring)) {
+        if (can_wait(queues, queue)) {
+            q->late_call = true;
+        } else {
+            call_driver(queues, queue);
+        }
+    }
+    if (queue == VSK_QUEUE_RX) {
+        queues_make_late_calls(queues);
     }
     if (queues->memory.log_grew) {
         memory_tell_log(&queues->memory);
@@ -306,11 +342,19 @@ void queues_begin_polling(Queues *queues)
     }
 }
 
+void queues_make_late_calls(Queues *queues)
+{
+    if (queues->queue[VSK_QUEUE_TX].late_call) {
+        call_driver(queues, VSK_QUEUE_TX);
+    }
+}
+
 unsigned int queues_end_polling(Queues *queues)
 {
     unsigned int mask = 0;
 
     queues->polling = false;
+    queues_make_late_calls(queues);
     for (int i = 0; i < G_N_ELEMENTS(polled); i++) {
         Queue *q = &queues->queue[polled[i]];
 

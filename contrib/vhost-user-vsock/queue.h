@@ -34,6 +34,8 @@ typedef struct Queue {
     VskVring *vring;   /* while it is started */
     const char *broken; /* by the driver, in a vring before that one */
     bool wants_notify; /* what the library asked for */
+    bool late_call;    /* the driver is to be called, before long */
+    uint16_t called;   /* the queue's base at the last call */
 } Queue;
 
 typedef struct Queues {
@@ -43,6 +45,7 @@ typedef struct Queues {
     uint64_t features;      /* that were negotiated */
     bool memory_lost;       /* the front-end cut it: see guard.h */
     bool polling;           /* drivers need not notify: we look */
+    uint64_t work;          /* chains taken, ever */
     LogRefusals *refusals;
 } Queues;
 
@@ -86,6 +89,9 @@ bool queues_remap(Queues *queues);
  */
 void queues_begin_polling(Queues *queues);
 unsigned int queues_end_polling(Queues *queues);
+
+/* While polling: call drivers that were left to sleep until now. */
+void queues_make_late_calls(Queues *queues);
 
 /* While polling: a mask of queues that have chains. */
 unsigned int queues_poll(const Queues *queues);

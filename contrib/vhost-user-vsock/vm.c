@@ -43,8 +43,14 @@
 /* Milliseconds until accept() is tried again when it ran out of something. */
 #define ACCEPT_RETRY_MS 100
 
-/* Looks at the rings between two at everything else, when polling. */
-#define POLL_LOOKS 8
+/* When polling: looks at the rings for one at the host sockets; of these, how
+ * many for one at all the rest. */
+#define POLL_LOOKS 4
+#define POLL_TURNS 8
+
+/* Nanoseconds without work after which the driver hears of what it can wait
+ * for: see queue_flush(). */
+#define LATE_CALL_NS 20000
 
 /* Where the rings stood when they last stopped. */
 typedef struct RingState {
@@ -332,34 +338,52 @@ static void vm_relax(void)
 #endif
 }
 
+/* One look at everything; whether anything was there. */
+static bool vm_look(Vm *vm, unsigned int turn)
+{
+    uint64_t before = vm->queues.work;
+    unsigned int mask = 0;
+    unsigned int calls = 0;
+
+    for (int i = 0; !mask && i < POLL_LOOKS; i++) {
+        vm_relax();
+        mask = queues_poll(&vm->queues);
+    }
+    vm_kick_mask(vm, mask);
+    vsk_dev_dispatch(vm->dev, loop_now_ms());
+    if (turn % POLL_TURNS == 0) {
+        calls = loop_wait(&vm->loop, 0);
+    }
+    vm_check_broken(vm);
+    return mask || calls || vm->queues.work != before;
+}
+
 /*
  * Adaptive polling: after work, look for more until none came for poll_us.
  * The driver need not notify meanwhile, which saves it an exit to its VMM, and
- * this thread a wake-up.  Rings are looked at often, for that is one read;
- * everything else by a system call now and then, which lets others run, too.
+ * this thread a wake-up.  Rings are looked at most, for that is one read; host
+ * sockets by one system call; the front-end now and then.
  */
 static void vm_poll(Vm *vm)
 {
-    int64_t limit_ns = vm->poll_us * (int64_t)1000;
-    int64_t idle_since_ns = loop_now_ns();
+    int64_t now_ns = loop_now_ns();
+    int64_t idle_since_ns = now_ns;
 
     queues_begin_polling(&vm->queues);
-    while (!vm->stopping && loop_now_ns() - idle_since_ns < limit_ns) {
-        unsigned int mask = 0;
+    for (unsigned int turn = 1;
+         !vm->stopping && now_ns - idle_since_ns < vm->poll_us * 1000ll;
+         turn++) {
+        bool worked = vm_look(vm, turn);
 
-        for (int i = 0; !mask && i < POLL_LOOKS; i++) {
-            vm_relax();
-            mask = queues_poll(&vm->queues);
-        }
-        vm_kick_mask(vm, mask);
-        if (loop_wait(&vm->loop, 0) || mask) {
+        if (worked) {
             idle_since_ns = loop_now_ns();
-        } else {
-            /* #syscalls sched_yield */
-            sched_yield();
+        } else if (now_ns - idle_since_ns > LATE_CALL_NS) {
+            queues_make_late_calls(&vm->queues);
         }
-        vm_run_timers(vm);
-        vm_check_broken(vm);
+        /* Who was woken by us may wait for this very processor.
+         * #syscalls sched_yield */
+        sched_yield();
+        now_ns = loop_now_ns();
     }
     vm_kick_mask(vm, queues_end_polling(&vm->queues));
 }
