@@ -321,7 +321,11 @@ static int set_vring_addr(Session *session, VhostUserMsg *msg)
         return change_running(session, msg, from.index, &addr);
     }
     if (!queue_addr_is_valid(session->queues, &addr, q->num)) {
-        return fail(session, msg, "a virtqueue outside of guest memory");
+        return fail(session, msg, session->queues->memory.n ?
+                    "a virtqueue outside of guest memory" :
+                    "the guest's memory is not shared; QEMU wants -object "
+                    "memory-backend-memfd,id=mem,size=...,share=on -machine "
+                    "memory-backend=mem");
     }
     q->addr = addr;
     return DONE;
