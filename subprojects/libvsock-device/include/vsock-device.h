@@ -383,6 +383,17 @@ void vsk_dev_set_paused(VskDev *dev, bool paused, int64_t now_ms);
  */
 void vsk_dev_transport_reset(VskDev *dev, int64_t now_ms);
 
+/**
+ * vsk_dev_end_flows:
+ *
+ * Before the end, while the driver lives on: reset all flows, so that nobody
+ * waits for a device that is gone.  The guest gets an RST for each, as far as
+ * it has buffers; while vsk_dev_next_deadline() is in the past there is more
+ * to hand out by vsk_dev_dispatch().  What host programs have yet to take is
+ * lost.
+ */
+void vsk_dev_end_flows(VskDev *dev, int64_t now_ms);
+
 void vsk_dev_get_stats(const VskDev *dev, VskStats *ret_stats);
 
 G_END_DECLS

@@ -145,6 +145,12 @@ void vsk_dev_transport_reset(VskDev *dev, int64_t now_ms)
     run(dev, now_ms);
 }
 
+void vsk_dev_end_flows(VskDev *dev, int64_t now_ms)
+{
+    vsk_mux_end_flows(dev->mux, now_ms);
+    run(dev, now_ms);
+}
+
 void vsk_dev_get_stats(const VskDev *dev, VskStats *ret_stats)
 {
     *ret_stats = dev->stats;

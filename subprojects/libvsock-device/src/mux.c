@@ -221,6 +221,18 @@ void vsk_mux_reset(VskMux *mux, int64_t now_ms)
     }
 }
 
+void vsk_mux_end_flows(VskMux *mux, int64_t now_ms)
+{
+    for (unsigned int i = 0; i < vsk_table_slots(mux->table); i++) {
+        VskConn *conn = vsk_table_slot(mux->table, i);
+
+        if (conn) {
+            vsk_conn_reset(conn);
+            settle(mux, conn, now_ms);
+        }
+    }
+}
+
 int vsk_mux_get_fd(const VskMux *mux)
 {
     return mux->epoll_fd;

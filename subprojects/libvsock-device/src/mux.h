@@ -43,6 +43,9 @@ bool vsk_mux_dispatch(VskMux *mux, int64_t now_ms);
 /* End all flows without a word to the guest; forget what is owed to it. */
 void vsk_mux_reset(VskMux *mux, int64_t now_ms);
 
+/* Reset all flows on our own account: the guest is owed an RST for each. */
+void vsk_mux_end_flows(VskMux *mux, int64_t now_ms);
+
 /*
  * Whether there is room for the answers to two packets of the guest.  If
  * not, leave its packets in the ring until vsk_mux_next() made room.

@@ -311,6 +311,40 @@ static void test_client_killed_while_connecting(void)
     assert_gone(vm);
 }
 
+/* The device is to end, and its driver lives on. */
+static void test_end_resets_all(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int listener = vm_listen(vm, HOST_PORT, 2);
+    int fd = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+    int other = vm_open(vm, listener, GUEST_PORT + 1, HOST_PORT);
+
+    vsk_dev_end_flows(vm->dev, vm->now_ms);
+    vm_expect(vm, VSK_OP_RST, GUEST_PORT, HOST_PORT);
+    vm_expect(vm, VSK_OP_RST, GUEST_PORT + 1, HOST_PORT);
+    assert_gone(vm);
+    unix_expect_last(fd, "");
+    unix_expect_last(other, "");
+    close(fd);
+    close(other);
+    close(listener);
+}
+
+/* A client that waits for its answer, and one that has not written its line. */
+static void test_end_resets_what_begins(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int fd = vm_client(vm, 22);
+
+    vm_settle(vm);
+    g_assert_true(vm_get(vm));
+    g_assert_cmpuint(vm->hdr.op, ==, VSK_OP_REQUEST);
+    vsk_dev_end_flows(vm->dev, vm->now_ms);
+    vm_expect(vm, VSK_OP_RST, 22, vm->hdr.src_port);
+    unix_expect_last(fd, "");
+    close(fd);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -333,5 +367,7 @@ int main(int argc, char **argv)
     TEST("ports-are-reused-at-once", test_ports_are_reused_at_once);
     TEST("client-killed-while-connecting",
          test_client_killed_while_connecting);
+    TEST("end-resets-all", test_end_resets_all);
+    TEST("end-resets-what-begins", test_end_resets_what_begins);
     return g_test_run();
 }
