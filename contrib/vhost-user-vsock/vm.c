@@ -52,6 +52,9 @@
  * for: see queue_flush(). */
 #define LATE_CALL_NS 20000
 
+/* How long a guest that is slow to take its RSTs is waited for at the end. */
+#define GOODBYE_MS 100
+
 /* Where the rings stood when they last stopped. */
 typedef struct RingState {
     uint16_t base[2]; /* VSK_QUEUE_RX, VSK_QUEUE_TX */
@@ -275,6 +278,7 @@ static void on_stop(void *opaque, uint32_t events)
 {
     Vm *vm = opaque;
 
+    loop_unwatch(&vm->loop, &vm->stop); /* once is enough */
     vm->stopping = true;
 }
 
@@ -388,6 +392,28 @@ static void vm_poll(Vm *vm)
     vm_kick_mask(vm, queues_end_polling(&vm->queues));
 }
 
+/*
+ * The guest lives on, and its VMM may not tell it that its device is gone: end
+ * its connections, as far as it has buffers for that.
+ */
+static void vm_say_goodbye(Vm *vm)
+{
+    int64_t end_ms = loop_now_ms() + GOODBYE_MS;
+    VskStats stats;
+
+    if (!vm->told_ok || vm->told_paused) {
+        return;
+    }
+    vsk_dev_end_flows(vm->dev, loop_now_ms());
+    vsk_dev_get_stats(vm->dev, &stats);
+    while (stats.conns && vm->told_ok && loop_now_ms() < end_ms) {
+        loop_wait(&vm->loop, vm_timeout_ms(vm) ? GOODBYE_MS / 10 : 0);
+        vm_run_timers(vm);
+        vm_check_broken(vm);
+        vsk_dev_get_stats(vm->dev, &stats);
+    }
+}
+
 static void gate_pass(Gate *gate)
 {
     g_mutex_lock(&gate->mutex);
@@ -415,6 +441,7 @@ static gpointer vm_thread(gpointer opaque)
             vm_poll(vm);
         }
     }
+    vm_say_goodbye(vm);
     eventfd_write(vm->done_fd, 1);
     return NULL;
 }
