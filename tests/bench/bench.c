@@ -7,6 +7,7 @@
 #include "bench.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -82,6 +83,9 @@ pid_t bench_child(Bench *bench, void (*body)(Bench *bench, void *opaque),
     }
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (bench->apart) {
+            bench_use_processor(1);
+        }
         body(bench, opaque);
         fflush(NULL);
         _exit(0);
@@ -164,4 +168,13 @@ void bench_wait(sem_t *sem)
         }
         bench_tick();
     }
+}
+
+void bench_use_processor(int number)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET(number, &set);
+    sched_setaffinity(0, sizeof(set), &set);
 }

@@ -57,6 +57,7 @@ typedef struct Bench {
     double seconds;        /* how long a figure is measured */
     double limit_s;        /* after which a run is given up */
     bool spin;             /* the guest never sleeps */
+    bool apart;            /* children have another processor */
     char *dir;             /* for sockets; removed at the end */
     char *uds;             /* of the backend, or of the raw "guest" */
     Backend *backend;      /* NULL: raw */
@@ -97,6 +98,9 @@ void bench_start_ticks(Bench *bench);
 void bench_tick(void);
 
 void bench_wait(sem_t *sem);
+
+/* Run this process on that one alone, if there is such a one. */
+void bench_use_processor(int number);
 
 /* Figures; each prints its lines. */
 void bulk_run(Bench *bench, BenchDirection direction, unsigned block,

@@ -24,7 +24,7 @@
 static struct {
     char *program, *name, *figure;
     double seconds, limit_s;
-    gboolean spin;
+    gboolean spin, apart;
 } options = { .seconds = 1, .limit_s = 20 };
 
 static const GOptionEntry entries[] = {
@@ -38,6 +38,8 @@ static const GOptionEntry entries[] = {
       "when to give up; default 20", "S" },
     { "spin", 0, 0, G_OPTION_ARG_NONE, &options.spin,
       "the guest never sleeps", NULL },
+    { "apart", 'a', 0, G_OPTION_ARG_NONE, &options.apart,
+      "guest and host programs have a processor each", NULL },
     { 0 }
 };
 
@@ -188,7 +190,7 @@ int main(int argc, char **argv)
                 "raw",
         .program_args = more, .n_program_args = g_strv_length(more),
         .seconds = options.seconds, .limit_s = options.limit_s,
-        .spin = options.spin, .shared = share(),
+        .spin = options.spin, .apart = options.apart, .shared = share(),
     };
     signal(SIGPIPE, SIG_IGN);
     pattern_init();
@@ -198,6 +200,9 @@ int main(int argc, char **argv)
         bench.backend = backend_start(&bench);
         bench.guest = guest_new(&bench, backend_socket(bench.backend),
                                 block_of(words));
+    }
+    if (bench.apart) {
+        bench_use_processor(0);
     }
     run_figure(&bench, words);
     guest_free(bench.guest);

@@ -2,7 +2,9 @@
 #
 # The tables of docs/devel/performance.rst.
 
-from figures import BACKENDS, TABLES
+import statistics
+
+from figures import BACKENDS, TABLES, WAYS
 from results import Verdict, backend_title, number
 
 BEGIN = '.. What follows is made by tests/bench/run --write.\n'
@@ -64,6 +66,26 @@ def failures(results):
     return ''.join(text)
 
 
+def guest_table(values):
+    """What tests/bench/guest-compare measured."""
+    names = {'g2h': WAYS['g2h'], 'h2g': WAYS['h2g']}
+    rows = []
+    for way, title in names.items():
+        middle = {kind: statistics.median(ways[way])
+                  for kind, ways in values.items()}
+        rows.append([title + ', MiB/s',
+                     *[number(middle[kind]) for kind in values],
+                     '≥ 1.5 × peer; ≥ 1 × daemon',
+                     '%.2f; %.2f' % (middle['emulator'] / middle['peer'],
+                                     middle['emulator'] / middle['daemon'])])
+    title = 'A Linux guest under TCG, blocks of 64 KiB'
+    count = len(values['emulator']['g2h'])
+    return '\n'.join([title, '~' * len(title), '',
+                      'Made by ``tests/bench/guest-compare``; %d rounds, '
+                      'medians.\n' % count,
+                      simple_table(['', *values, 'wanted', 'is'], rows)])
+
+
 def made_part(results, plot_name):
     about = results.about
     text = [BEGIN,
@@ -79,6 +101,8 @@ def made_part(results, plot_name):
     text.append('.. image:: %s\n   :alt: The tables below as bars\n'
                 % plot_name)
     text.append(tables(results))
+    if {'emulator', 'daemon', 'peer'} <= set(about.get('guest', ())):
+        text.append(guest_table(about['guest']))
     if results.errors:
         text.append('What a backend could not do:\n\n' + failures(results))
     text.append(END)

@@ -5,7 +5,7 @@
 import json
 import statistics
 
-from figures import BACKENDS, OURS, POLL_US, POLLING
+from figures import APART, BACKENDS, OURS, POLL_US, POLLING
 
 
 class Results:
@@ -104,7 +104,7 @@ class Verdict:
         if self.of == OURS:
             other = 'one flow' if self.sign == '>=' else 'without'
         else:
-            other = self.of
+            other = self.of.replace(APART, 'raw apart')
         text = '%s %s × %s' % (sign, short(self.factor), other)
         return text + ' (polling)' if self.backend == POLLING else text
 
