@@ -103,8 +103,8 @@ class World:
         sock = socket.socket(socket.AF_UNIX)
         if kept:
             self.stack.callback(sock.close)
-        sock.settimeout(10)
         sock.connect(self.uds_path(cid))
+        sock.settimeout(10)
         if port is not None:
             text = b'CONNECT %d\n' % port
         if text:

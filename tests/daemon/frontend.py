@@ -90,7 +90,6 @@ class FrontEnd:
     def __init__(self, path=None, sock=None, timeout_s=10):
         if sock is None:
             sock = socket.socket(socket.AF_UNIX)
-            sock.settimeout(timeout_s)
             sock.connect(path)
         sock.settimeout(timeout_s)
         self.sock = sock
