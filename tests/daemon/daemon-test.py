@@ -20,7 +20,7 @@ import box  # noqa: E402
 # Each file adds its cases to the one suite.
 for topic in ('options', 'config', 'life', 'vms', 'service', 'protocol',
               'restart', 'inflight', 'log', 'hostile_vmm', 'hostile_guest',
-              'abuse'):
+              'abuse', 'sandbox'):
     importlib.import_module('case_' + topic)
 
 
