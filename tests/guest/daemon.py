@@ -17,18 +17,20 @@ NOBODY = 65534
 class Guest:
     """What the daemon is told of one guest."""
 
-    def __init__(self, cid, socket, uds_path):
+    def __init__(self, cid, socket, uds_path, given_path=True):
         self.cid = cid
         self.socket = socket
         self.uds_path = uds_path
+        self.words = {'guest-cid': cid, 'socket': socket}
+        if given_path:
+            self.words['uds-path'] = uds_path
 
     def options(self):
-        return ['--guest-cid', str(self.cid), '--socket', self.socket,
-                '--uds-path', self.uds_path]
+        return [f'--{name}={value}' for name, value in self.words.items()]
 
     def vm_option(self):
-        return ['--vm', f'guest-cid={self.cid},socket={self.socket},'
-                        f'uds-path={self.uds_path}']
+        return ['--vm', ','.join(f'{name}={value}'
+                                 for name, value in self.words.items())]
 
 
 class Daemon(Process):

@@ -12,6 +12,7 @@ import socket
 import struct
 
 from daemon import Daemon, Guest
+from tap import until
 
 _libc = ctypes.CDLL(None, use_errno=True)
 HOST_CID = 2
@@ -95,6 +96,10 @@ class EmulatorHost(Host):
             text += ',backend=emulator'
         return text
 
+    def take_path_of(self, vm):
+        """Use the path of another guest, which has it."""
+        self.vm.uds_path = vm.uds_path
+
     def connect(self, port, kind=STREAM, timeout_s=TIMEOUT_S):
         """Connect to a port of the guest; None: refused."""
         sock = self._new_socket(socket.AF_UNIX, kind, timeout_s)
@@ -149,9 +154,15 @@ class VhostUserHost(EmulatorHost):
                               if guest.cid == vm.cid)
             vm.uds_path = self.guest.uds_path
         else:
-            self.guest = Guest(vm.cid, vm.file('vhost'), vm.uds_path)
+            self.guest = Guest(vm.cid, vm.file('vhost'), vm.uds_path,
+                               vm.given_path)
             vm.daemon = Daemon(lab, [self.guest], vm.dir,
                                max_fds=vm.max_fds)
+
+    def take_path_of(self, vm):
+        super().take_path_of(vm)
+        self.guest = Guest(self.vm.cid, self.guest.socket, vm.uds_path)
+        self.vm.daemon.guests = [self.guest]
 
     def start(self):
         if not self.vm.daemon.is_alive() and not self.shared:
@@ -165,7 +176,8 @@ class VhostUserHost(EmulatorHost):
         return self.vm.daemon
 
     def cpu_seconds(self):
-        return self.vm.daemon.cpu_seconds()
+        daemon = self.vm.daemon
+        return daemon.cpu_seconds() if daemon.process else 0
 
     def memory_kb(self):
         return self.vm.daemon.memory_kb()
@@ -174,13 +186,13 @@ class VhostUserHost(EmulatorHost):
         return None
 
     def qemu_options(self):
-        options = ['-object', f'memory-backend-memfd,id=ram,share=on,'
+        share = 'on' if self.vm.share else 'off'
+        options = ['-object', f'memory-backend-memfd,id=ram,share={share},'
                               f'size={self.vm.MEMORY_MB}M',
                    '-machine', 'memory-backend=ram']
         if self.vm.has_device:
             options += ['-chardev', f'socket,id={self.CHARDEV},'
-                                    f'path={self.guest.socket}' +
-                        self.vm.chardev_args]
+                                    f'path={self.guest.socket}']
         return options
 
     def device_options(self):
@@ -188,12 +200,19 @@ class VhostUserHost(EmulatorHost):
 
     def before_plug(self):
         self.start()
-        self.vm.qmp.command(
-            'chardev-add', id=self.CHARDEV,
-            backend={'type': 'socket', 'data': {
-                'server': False,
-                'addr': {'type': 'unix',
-                         'data': {'path': self.guest.socket}}}})
+        data = {'server': False, 'addr': {
+            'type': 'unix', 'data': {'path': self.guest.socket}}}
+        if self.vm.reconnect:
+            data['reconnect'] = 1
+        self.vm.qmp.command('chardev-add', id=self.CHARDEV,
+                            backend={'type': 'socket', 'data': data})
+        until(self._is_connected, 'QEMU connects to the daemon')
+
+    def _is_connected(self):
+        """Without it QEMU plugs no device."""
+        devices = self.vm.qmp.command('query-chardev')
+        return any(one['label'] == self.CHARDEV and
+                   'disconnected' not in one['filename'] for one in devices)
 
     def after_unplug(self):
         self.vm.qmp.command('chardev-remove', id=self.CHARDEV)

@@ -63,15 +63,20 @@ class Lab:
         self.kept.append(sock)
         return sock
 
+    def close_kept(self, but=()):
+        """Close sockets before the case ends."""
+        for sock in self.kept:
+            if sock not in but:
+                sock.close()
+        self.kept = list(but)
+
     def remove_later(self, path):
         """Remove the file when the case ends, if it is still there."""
         self.paths.append(path)
 
     def end_case(self, all_vms=False):
         """Close what the case left; only the shared guest goes on."""
-        for sock in self.kept:
-            sock.close()
-        self.kept = []
+        self.close_kept()
         for path in self.paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)

@@ -8,7 +8,7 @@ import time
 
 import pattern
 from ends import pairs
-from tap import equal, until
+from tap import check, equal, until
 
 MB = 1000 * 1000
 
@@ -47,6 +47,17 @@ def expect_silence(sock):
         raise AssertionError(f'came: {sock.recv(100)!r}')
     except socket.timeout:
         sock.settimeout(20)
+
+
+def expect_no_driver(vm, port=1234):
+    """A host program is not connected: no driver of the guest runs."""
+    try:
+        equal(vm.connect(port, timeout_s=1 if vm.lab.has_daemon() else 20),
+              None, 'connection without a driver')
+    except socket.timeout:
+        # QEMU 7.2 does not tell a daemon why the queues stopped: the VM may
+        # go on, and its host programs with it.
+        check(vm.lab.has_daemon(), 'no answer')
 
 
 def unplug(vm):

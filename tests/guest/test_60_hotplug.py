@@ -76,9 +76,8 @@ def _(lab):
 @suite.case('/hotplug/taken-cid-is-refused-and-the-guest-goes-on')
 def _(lab):
     main = lab.guest()
-    path = '' if lab.has_daemon() else f',uds-path={main.uds_path}'
-    with Vm(lab, 'bare', device=False, uds_path=main.uds_path,
-            device_args=path) as vm:
+    with Vm(lab, 'bare', device=False) as vm:
+        vm.host.take_path_of(main)
         try:
             plug(vm)
         except Exception as error:

@@ -30,7 +30,7 @@ class Vm(Process):
 
     def __init__(self, lab, name, cid=3, device=True, uds_path=None,
                  device_args='', args=(), start=True, max_fds=None,
-                 daemon=None, chardev_args=''):
+                 daemon=None, reconnect=False, memory_args='', share=True):
         super().__init__()
         self.lab = lab
         self.name = name
@@ -45,7 +45,9 @@ class Vm(Process):
         self.max_fds = max_fds
         # The vhost-user daemon, and how QEMU reaches it.
         self.daemon = daemon
-        self.chardev_args = chardev_args
+        self.reconnect = reconnect
+        self.memory_args = memory_args
+        self.share = share
         self.host = HOSTS[lab.backend](lab, self)
         self.qmp = None
         self.agent = None
@@ -73,7 +75,7 @@ class Vm(Process):
         argv = [
             self.lab.qemu, '-nodefaults', '-no-user-config',
             '-name', self.name, '-accel', self.lab.accel,
-            '-m', str(self.MEMORY_MB),
+            '-m', f'{self.MEMORY_MB}{self.memory_args}',
             *(TCG_CPU if self.lab.accel == 'tcg' else []),
             '-display', 'none', '-vga', 'none',
             '-kernel', self.lab.image.kernel,
@@ -96,13 +98,7 @@ class Vm(Process):
 
     def start(self, *more):
         """Start QEMU; the guest need not be up on return."""
-        self.runs += 1
-        self.host.start()
-        with open(self.file('stderr'), 'ab') as stderr:
-            self.process = subprocess.Popen(
-                self._argv(more), stdin=subprocess.DEVNULL,
-                stdout=stderr, stderr=stderr,
-                preexec_fn=lambda: prepare_child(self.host.qemu_max_fds()))
+        self.launch(*more)
         self.agent = Agent(self._connect('agent'))
         try:
             self.qmp = Qmp(self._connect('qmp'))
@@ -110,6 +106,17 @@ class Vm(Process):
             self.process.wait(END_TIMEOUT_S)
             raise AssertionError(f'QEMU ended with {self.process.returncode}: '
                                  f'{self.stderr()}') from error
+
+    def launch(self, *more):
+        """Start QEMU, and do not wait for any sign of it."""
+        self.runs += 1
+        if self.has_device:
+            self.host.start()
+        with open(self.file('stderr'), 'ab') as stderr:
+            self.process = subprocess.Popen(
+                self._argv(more), stdin=subprocess.DEVNULL,
+                stdout=stderr, stderr=stderr,
+                preexec_fn=lambda: prepare_child(self.host.qemu_max_fds()))
 
     def _connect(self, name):
         sock = socket.socket(socket.AF_UNIX)
