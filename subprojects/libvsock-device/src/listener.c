@@ -27,6 +27,7 @@ struct VskListener {
     int lock_fd;
     int fds[VSK_TYPE_SEQPACKET + 1]; /* by VskType; -1 until bound: nothing at
                                       * its path is ours before */
+    struct stat made[VSK_TYPE_SEQPACKET + 1]; /* the file that bind() made */
 };
 
 /* The path of the socket for flows of @type; one that fits, by the check at the
@@ -49,14 +50,22 @@ static bool fail(GError **errp, VskError code, const char *what,
     return false;
 }
 
+/* Whether @path is still the file @a. */
+static bool is_file_at(const struct stat *a, const char *path)
+{
+    struct stat b;
+
+    /* #syscalls lstat newfstatat */
+    return lstat(path, &b) == 0 && a->st_dev == b.st_dev &&
+           a->st_ino == b.st_ino;
+}
+
 /* Whether @fd is still the file at @path. */
 static bool is_same_file(int fd, const char *path)
 {
-    struct stat a, b;
+    struct stat st;
 
-    /* #syscalls fstat lstat newfstatat */
-    return fstat(fd, &a) == 0 && lstat(path, &b) == 0 &&
-           a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    return fstat(fd, &st) == 0 && is_file_at(&st, path);
 }
 
 /* One try; *@ret_again if the file was removed by its former owner. */
@@ -152,6 +161,7 @@ static bool start_listening(VskListener *listener, VskType type,
                     err);
     }
     listener->fds[type] = fd;
+    (void)lstat(addr.sun_path, &listener->made[type]); /* else it stays */
     if (listen(fd, VSK_HOST_BACKLOG) < 0) {
         return fail(errp, VSK_ERROR_SYSTEM, "cannot listen at",
                     addr.sun_path, errno);
@@ -202,8 +212,10 @@ void vsk_listener_free(VskListener *listener)
 
         if (listener->fds[type] >= 0) {
             path_of(listener, type, path);
-            /* #syscalls unlink unlinkat close */
-            unlink(path);
+            /* Nothing that took its place.  #syscalls unlink unlinkat close */
+            if (is_file_at(&listener->made[type], path)) {
+                unlink(path);
+            }
             close(listener->fds[type]);
         }
     }
