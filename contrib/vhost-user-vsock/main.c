@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 
 #include "guard.h"
@@ -19,6 +20,9 @@
 #include "options.h"
 #include "systemd.h"
 #include "vm.h"
+
+/* Descriptors for two guests with all the flows they can have. */
+#define MAX_FDS 65536
 
 /* A descriptor that tells of a signal to end by. */
 static int watch_signals(void)
@@ -33,6 +37,20 @@ static int watch_signals(void)
     sigaddset(&ends, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &ends, NULL); /* threads inherit it */
     return signalfd(-1, &ends, SFD_CLOEXEC);
+}
+
+/*
+ * A flow costs a descriptor, and the soft limit is low for programs that use
+ * select(): take what may be taken.
+ */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = MAX(limit.rlim_cur, MIN(limit.rlim_max, MAX_FDS));
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 static bool make_vms(const Options *options, GPtrArray *vms)
@@ -85,6 +103,7 @@ static int serve(const Options *options)
 
     log_set_level(options->log_level);
     guard_init();
+    raise_descriptor_limit();
     if (signal_fd < 0 || done_fd < 0) {
         log_error(0, "no file descriptors: %s", g_strerror(errno));
         return EXIT_FAILURE;
