@@ -16,7 +16,7 @@ from box import World, check_new_guest, check_service, suite
 from case_life import CONTRIB, activated, listening
 from guest import Guest
 from inject import inject
-from tap import Skip, check, contains, equal
+from tap import Skip, check, contains, equal, until
 
 NOBODY = 65534
 # Of x86_64.
@@ -51,10 +51,18 @@ def fields(daemon):
                        if ':\t' in line)
 
 
+def start(world, *args, **kwargs):
+    """Start the daemon, and wait until it has shut itself in."""
+    daemon = world.start(*args, **kwargs)
+    until(lambda: all(status['Seccomp'] == '2' for status in fields(daemon)),
+          'the filter is on')
+    return daemon
+
+
 @suite.case('/sandbox/every-thread-is-under-the-filter')
 def _():
     with World() as world:
-        daemon = world.start(world.vm(3), world.vm(4), cids=(3, 4))
+        daemon = start(world, world.vm(3), world.vm(4), cids=(3, 4))
         with world.guest(4):
             found = list(fields(daemon))
             check(len(found) >= 3, f'{len(found)} threads')
@@ -77,7 +85,7 @@ def _():
     for call, args in ((FORK, ()), (EXECVE, (0, 0, 0)), (PTRACE, (0,)),
                        (KILL, (1, 0)), (SETUID, (0,)), (BPF, (0, 0, 0))):
         with World() as world:
-            daemon = world.start()
+            daemon = start(world)
             equal(inject(daemon.pid, call, *args), -signal.SIGSYS,
                   f'call {call}')
             daemon.expect_exit(TRAPPED)
@@ -96,7 +104,7 @@ def _():
 @suite.case('/sandbox/no-file-can-be-opened')
 def _():
     with World() as world:
-        daemon = world.start()
+        daemon = start(world)
         equal(inject(daemon.pid, OPENAT, 0, 0, 0), -errno.EACCES)
         check_new_guest(world)
         daemon.end()
@@ -105,7 +113,7 @@ def _():
 @suite.case('/sandbox/no-socket-but-of-the-host')
 def _():
     with World() as world:
-        daemon = world.start()
+        daemon = start(world)
         result = inject(daemon.pid, SOCKET, socket.AF_INET,
                         socket.SOCK_STREAM, 0)
         check(result < 0, f'a socket of the network: {result}')

@@ -8,7 +8,7 @@ import os
 import platform
 import signal
 
-from tap import Skip
+from tap import Skip, until
 
 GETREGS, SETREGS, ATTACH, DETACH, TO_SYSCALL = 12, 13, 16, 17, 24
 REGISTERS = ('r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi '
@@ -30,6 +30,12 @@ def ptrace(request, pid, data=0):
         raise OSError(ctypes.get_errno(), 'ptrace')
 
 
+def status_of(pid):
+    with open(f'/proc/{pid}/status', encoding='ascii') as file:
+        return dict(line.rstrip('\n').split(':\t', 1) for line in file
+                    if ':\t' in line)
+
+
 def inject(pid, number, *args):
     """Have @pid, a child that sleeps in a system call, do call @number.
 
@@ -37,6 +43,7 @@ def inject(pid, number, *args):
     """
     if platform.machine() != 'x86_64':
         raise Skip('knows the registers of x86_64 only')
+    until(lambda: status_of(pid)['State'].startswith('S'), 'asleep')
     try:
         ptrace(ATTACH, pid)
     except OSError as error:
@@ -59,6 +66,9 @@ def inject(pid, number, *args):
         if os.WSTOPSIG(status) != signal.SIGTRAP:
             ptrace(DETACH, pid, os.WSTOPSIG(status))
             return -os.WSTOPSIG(status)
+    if int(status_of(pid)['SigPnd'], 16) & 1 << signal.SIGSYS - 1:
+        ptrace(DETACH, pid)             # seccomp's answer waits
+        return -signal.SIGSYS
     ptrace(GETREGS, pid, ctypes.addressof(registers))
     before.rip -= len(SYSCALL)          # and to sleep again
     before.rax, before.orig_rax = before.orig_rax, NONE
