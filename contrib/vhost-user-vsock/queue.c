@@ -251,11 +251,15 @@ static void queue_push(void *opaque, VskQueue queue, VskChain *chain,
     vsk_vring_push(queues->queue[queue].vring, chain, len);
 }
 
+/* Interrupt the driver if it wants that, which is asked as late as now. */
 static void call_driver(Queues *queues, VskQueue queue)
 {
     Queue *q = &queues->queue[queue];
 
     q->late_call = false;
+    if (!vsk_vring_wants_interrupt(q->vring)) {
+        return;
+    }
     q->called = queue_base(queues, queue);
     if (q->call_fd >= 0) {
         /* A counter that is full is as good. #syscalls write */
@@ -276,19 +280,24 @@ static bool can_wait(Queues *queues, VskQueue queue)
            (uint16_t)(queue_base(queues, queue) - q->called) < q->num / 4;
 }
 
-static void queue_flush(void *opaque, VskQueue queue)
+static void queue_flush(void *opaque)
 {
     Queues *queues = opaque;
-    Queue *q = &queues->queue[queue];
+    bool news[VSK_QUEUE_NUM];
 
-    if (q->started && vsk_vring_flush(q->vring)) {
-        if (can_wait(queues, queue)) {
-            q->late_call = true;
-        } else {
+    for (VskQueue queue = 0; queue < VSK_QUEUE_NUM; queue++) {
+        Queue *q = &queues->queue[queue];
+
+        news[queue] = q->started && vsk_vring_publish(q->vring);
+    }
+    for (VskQueue queue = 0; queue < VSK_QUEUE_NUM; queue++) {
+        if (news[queue] && can_wait(queues, queue) && !news[VSK_QUEUE_RX]) {
+            queues->queue[queue].late_call = true;
+        } else if (news[queue]) {
             call_driver(queues, queue);
         }
     }
-    if (queue == VSK_QUEUE_RX) {
+    if (news[VSK_QUEUE_RX]) {
         queues_make_late_calls(queues);
     }
     if (queues->memory.log_grew) {
@@ -344,7 +353,9 @@ void queues_begin_polling(Queues *queues)
 
 void queues_make_late_calls(Queues *queues)
 {
-    if (queues->queue[VSK_QUEUE_TX].late_call) {
+    const Queue *tx = &queues->queue[VSK_QUEUE_TX];
+
+    if (tx->late_call && tx->started) {
         call_driver(queues, VSK_QUEUE_TX);
     }
 }
