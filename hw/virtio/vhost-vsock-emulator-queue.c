@@ -147,19 +147,23 @@ static void emulator_unpop(void *opaque, VskQueue queue, VskChain *chain)
     chain->elem = NULL;
 }
 
-static void emulator_flush(void *opaque, VskQueue queue)
+/* Returns whether there is something to tell the driver of. */
+static bool emulator_publish(VSockEmulator *e, VskQueue queue)
 {
-    VSockEmulator *e = opaque;
-    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
-    VirtQueue *vq = emulator_vq(e, queue);
-
     if (!e->pushed[queue]) {
-        return;
+        return false;
     }
     WITH_RCU_READ_LOCK_GUARD() {
-        virtqueue_flush(vq, e->pushed[queue]);
+        virtqueue_flush(emulator_vq(e, queue), e->pushed[queue]);
     }
     e->pushed[queue] = 0;
+    return true;
+}
+
+static void emulator_notify(VSockEmulator *e, VskQueue queue)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+    VirtQueue *vq = emulator_vq(e, queue);
 
 #if !QEMU_AT_LEAST(10, 2) /* virtio_notify() does it where it has to */
     if (e->iothread) {
@@ -168,6 +172,21 @@ static void emulator_flush(void *opaque, VskQueue queue)
     }
 #endif
     virtio_notify(vdev, vq);
+}
+
+static void emulator_flush(void *opaque)
+{
+    VSockEmulator *e = opaque;
+    bool news[VSK_QUEUE_NUM];
+
+    for (VskQueue queue = 0; queue < VSK_QUEUE_NUM; queue++) {
+        news[queue] = emulator_publish(e, queue);
+    }
+    for (VskQueue queue = 0; queue < VSK_QUEUE_NUM; queue++) {
+        if (news[queue]) {
+            emulator_notify(e, queue);
+        }
+    }
 }
 
 static void emulator_push(void *opaque, VskQueue queue, VskChain *chain,
@@ -179,7 +198,8 @@ static void emulator_push(void *opaque, VskQueue queue, VskChain *chain,
     if (e->pushed[queue] == VHOST_VSOCK_VQ_SIZE) {
         /* A driver may have set a larger queue, for which the virtio core has
          * no room to remember more. */
-        emulator_flush(e, queue);
+        emulator_publish(e, queue);
+        emulator_notify(e, queue);
     }
     WITH_RCU_READ_LOCK_GUARD() {
         virtqueue_fill(emulator_vq(e, queue), elem, len,

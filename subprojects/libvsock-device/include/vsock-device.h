@@ -203,8 +203,13 @@ typedef struct VskDevOps {
      */
     void (*push)(void *opaque, VskQueue queue, VskChain *chain, uint32_t len);
 
-    /* Publish all pushed chains of @queue; interrupt the driver if it asks. */
-    void (*flush)(void *opaque, VskQueue queue);
+    /*
+     * Publish all pushed chains, of all queues; then interrupt the driver for
+     * each queue where it asks for that.  First all of the one, then the other:
+     * a driver that wakes up for one queue finds the chains of the others,
+     * and with event indices needs no further interrupt for them.
+     */
+    void (*flush)(void *opaque);
 
     /*
      * Ask the driver to notify, or not to notify, of new chains in @queue.

@@ -112,13 +112,19 @@ void vsk_vring_unpop(VskVring *vring, VskChain *chain);
 void vsk_vring_push(VskVring *vring, VskChain *chain, uint32_t len);
 
 /**
- * vsk_vring_flush:
+ * vsk_vring_publish:
  *
- * Publish what was pushed.
+ * Let the driver see what was pushed.
  *
- * Returns: whether the driver wants an interrupt for it.
+ * Returns: whether there was anything; then ask vsk_vring_wants_interrupt(),
+ * once, and as late as can be: a driver that was woken in between for another
+ * queue may have seen it already.
  */
-bool vsk_vring_flush(VskVring *vring);
+bool vsk_vring_publish(VskVring *vring);
+
+/* Whether the driver wants to be interrupted for what was published since the
+ * last call (2.7.7). */
+bool vsk_vring_wants_interrupt(VskVring *vring);
 
 /* See #VskDevOps.set_notification. */
 bool vsk_vring_set_notification(VskVring *vring, bool enable);

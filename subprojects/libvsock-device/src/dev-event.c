@@ -61,9 +61,7 @@ void vsk_dev_send_event(VskDev *dev, int64_t now_ms)
         } else {
             vsk_dev_refused(dev, VSK_REFUSED_EVENT_CHAIN_SHORT, NULL);
         }
-        dev->ops->push(dev->opaque, VSK_QUEUE_EVENT, &chain,
-                       fits ? sizeof(id) : 0);
-        dev->ops->flush(dev->opaque, VSK_QUEUE_EVENT);
+        vsk_dev_push(dev, VSK_QUEUE_EVENT, &chain, fits ? sizeof(id) : 0);
     }
     if (n > VSK_CALL_PACKETS) {
         dev->again = true;

@@ -37,6 +37,7 @@ struct VskDev {
     bool seqpacket;     /* as negotiated */
     bool paused;
     bool again;        /* more to do than one call may */
+    bool pushed;       /* chains that the driver cannot see yet */
     bool tx_stalled;   /* until RX drains */
     bool rx_starved;   /* until the driver gives buffers */
     EventState event;
@@ -51,6 +52,9 @@ struct VskDev {
 
 /* Count a refusal and tell the embedder. */
 void vsk_dev_refused(VskDev *dev, VskRefusal why, const VskHdr *hdr);
+
+/* Give a chain back; the driver sees it at the end of the call. */
+void vsk_dev_push(VskDev *dev, VskQueue queue, VskChain *chain, uint32_t len);
 
 /* Count the packet in @iov, its header first, and show it to the embedder. */
 void vsk_dev_saw_packet(VskDev *dev, bool to_guest, const VskHdr *hdr,

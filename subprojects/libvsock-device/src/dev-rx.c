@@ -37,13 +37,13 @@ static void push_packet(VskDev *dev, VskChain *chain, const VskHdr *hdr)
 {
     vsk_hdr_encode(hdr, chain->in, chain->n_in);
     vsk_dev_saw_packet(dev, true, hdr, chain->in, chain->n_in);
-    dev->ops->push(dev->opaque, VSK_QUEUE_RX, chain, VSK_HDR_SIZE + hdr->len);
+    vsk_dev_push(dev, VSK_QUEUE_RX, chain, VSK_HDR_SIZE + hdr->len);
 }
 
 static void refuse_rx(VskDev *dev, VskChain *chain)
 {
     vsk_dev_refused(dev, VSK_REFUSED_RX_CHAIN_SHORT, NULL);
-    dev->ops->push(dev->opaque, VSK_QUEUE_RX, chain, 0);
+    vsk_dev_push(dev, VSK_QUEUE_RX, chain, 0);
 }
 
 /* Bytes of payload that one packet can put into @chain. */
@@ -188,8 +188,5 @@ void vsk_dev_fill_rx(VskDev *dev, int64_t now_ms)
             vsk_mux_end_turn(dev->mux, conn, now_ms);
             break;
         }
-    }
-    if (n) {
-        dev->ops->flush(dev->opaque, VSK_QUEUE_RX);
     }
 }

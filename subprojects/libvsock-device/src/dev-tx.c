@@ -9,7 +9,7 @@
 
 static void return_tx(VskDev *dev, VskChain *chain)
 {
-    dev->ops->push(dev->opaque, VSK_QUEUE_TX, chain, 0);
+    vsk_dev_push(dev, VSK_QUEUE_TX, chain, 0);
 }
 
 static void end_batch(VskDev *dev, int64_t now_ms)
@@ -138,7 +138,4 @@ void vsk_dev_take_tx(VskDev *dev, int64_t now_ms)
         n++;
     }
     end_batch(dev, now_ms);
-    if (n) {
-        dev->ops->flush(dev->opaque, VSK_QUEUE_TX);
-    }
 }

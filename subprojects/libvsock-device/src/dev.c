@@ -58,6 +58,12 @@ void vsk_dev_saw_packet(VskDev *dev, bool to_guest, const VskHdr *hdr,
     }
 }
 
+void vsk_dev_push(VskDev *dev, VskQueue queue, VskChain *chain, uint32_t len)
+{
+    dev->ops->push(dev->opaque, queue, chain, len);
+    dev->pushed = true;
+}
+
 /* --- The public calls ---------------------------------------------------- */
 
 static void run(VskDev *dev, int64_t now_ms)
@@ -71,6 +77,10 @@ static void run(VskDev *dev, int64_t now_ms)
     vsk_dev_fill_rx(dev, now_ms);
     if (dev->tx_stalled && vsk_mux_can_take(dev->mux)) {
         dev->again = true; /* RX has drained: TX goes on, next call */
+    }
+    if (dev->pushed) {
+        dev->pushed = false;
+        dev->ops->flush(dev->opaque);
     }
 }
 

@@ -433,13 +433,17 @@ void vsk_vring_push(VskVring *vring, VskChain *chain, uint32_t len)
     chain->elem = NULL;
 }
 
-/* 2.7.10: whether the driver wants to be interrupted now. */
-static bool wants_interrupt(VskVring *vring)
+bool vsk_vring_wants_interrupt(VskVring *vring)
 {
     uint16_t old = vring->signalled;
     bool ever = vring->ever_signalled;
     uint16_t event;
 
+    if (vring->broken) {
+        return false;
+    }
+    /* The index first, then the driver's wish: it does the reverse. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (!vring->event_idx) {
         return !(load16(&vring->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
     }
@@ -449,7 +453,7 @@ static bool wants_interrupt(VskVring *vring)
     return !ever || vring_need_event(event, vring->used_idx, old);
 }
 
-bool vsk_vring_flush(VskVring *vring)
+bool vsk_vring_publish(VskVring *vring)
 {
     uint16_t n = (uint16_t)(vring->used_idx - vring->flushed);
 
@@ -464,9 +468,7 @@ bool vsk_vring_flush(VskVring *vring)
     if (vring->inflight) {
         vsk_inflight_flushed(vring, n);
     }
-    /* The index first, then the driver's wish: it does the reverse. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return wants_interrupt(vring);
+    return true;
 }
 
 bool vsk_vring_has_avail(const VskVring *vring)

@@ -79,10 +79,9 @@ static void push(void *opaque, VskQueue number, VskChain *chain, uint32_t len)
     CALLGRIND_TOGGLE_COLLECT;
 }
 
-static void flush(void *opaque, VskQueue number)
+static void flush(void *opaque)
 {
     (void)opaque;
-    (void)number;
 }
 
 static bool set_notification(void *opaque, VskQueue number, bool enable)

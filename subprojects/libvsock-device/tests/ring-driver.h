@@ -57,6 +57,9 @@ void driver_give(Driver *driver, uint16_t head);
  * its own, to read or to write. */
 void driver_give_simple(Driver *driver, uint16_t head, bool writable);
 
+/* The device publishes what it pushed; whether it is to interrupt. */
+bool driver_flush(Driver *driver);
+
 /* Chains that came back, and the last one's first descriptor and length. */
 unsigned int driver_used(const Driver *driver);
 uint32_t driver_last_used(const Driver *driver, uint32_t *ret_len);

@@ -43,7 +43,7 @@ static void test_nothing_was_out(void)
     give(driver, 3);
     chain = expect(driver, 2);
     vsk_vring_push(driver->vring, &chain, 0);
-    vsk_vring_flush(driver->vring);
+    driver_flush(driver);
     driver_restart(driver);
     expect(driver, 1);
     expect(driver, 0);
@@ -60,7 +60,7 @@ static void test_what_was_out_comes_first_in_its_order(void)
     chain = expect(driver, 3);
     expect(driver, 2);
     vsk_vring_push(driver->vring, &chain, 0);
-    vsk_vring_flush(driver->vring);
+    driver_flush(driver);
     driver_restart(driver);
     g_assert_cmpuint(driver_used(driver), ==, 1);
     chain = expect(driver, 4);

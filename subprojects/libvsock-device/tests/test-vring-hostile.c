@@ -215,7 +215,7 @@ static void test_chains_that_are_out_when_it_breaks(void)
     driver_pop_breaks(driver, "a chain that does not exist");
     vsk_vring_unpop(driver->vring, &b);
     vsk_vring_push(driver->vring, &a, 10);
-    g_assert_false(vsk_vring_flush(driver->vring));
+    g_assert_false(driver_flush(driver));
     g_assert_cmpuint(driver_used(driver), ==, 0);
 }
 
@@ -286,7 +286,7 @@ static void test_random(void)
                 use_chain(driver, &chain);
                 chains++;
             }
-            vsk_vring_flush(driver->vring);
+            driver_flush(driver);
             vsk_vring_set_notification(driver->vring, i & 1);
         }
     }

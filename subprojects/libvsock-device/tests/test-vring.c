@@ -37,11 +37,11 @@ static void test_chain_there_and_back(void)
     g_assert_cmpuint(chain.in[0].iov_len, ==, 300);
     push(driver, &chain, 77);
     g_assert_cmpuint(driver_used(driver), ==, 0); /* not before the flush */
-    g_assert_true(vsk_vring_flush(driver->vring));
+    g_assert_true(driver_flush(driver));
     g_assert_cmpuint(driver_used(driver), ==, 1);
     g_assert_cmpuint(driver_last_used(driver, &len), ==, 3);
     g_assert_cmpuint(len, ==, 77);
-    g_assert_false(vsk_vring_flush(driver->vring)); /* nothing new */
+    g_assert_false(driver_flush(driver)); /* nothing new */
     driver_pop_nothing(driver);
 }
 
@@ -56,7 +56,7 @@ static void test_indices_wrap(void)
         driver_give_simple(driver, (uint16_t)(i % DRIVER_NUM), true);
         chain = driver_pop(driver);
         push(driver, &chain, i);
-        vsk_vring_flush(driver->vring);
+        driver_flush(driver);
         g_assert_cmpuint(driver_last_used(driver, &len), ==, i % DRIVER_NUM);
         g_assert_cmpuint(len, ==, i);
     }
@@ -80,7 +80,7 @@ static void test_unpop_gives_the_same_again(void)
                   driver_at(driver, DRIVER_GPA + 16384 + 1000));
     push(driver, &chains[0], 0);
     push(driver, &chains[1], 0);
-    vsk_vring_flush(driver->vring);
+    driver_flush(driver);
     g_assert_cmpuint(driver_used(driver), ==, 2);
     driver_pop(driver);
     driver_pop_nothing(driver);
@@ -102,7 +102,7 @@ static void test_full_ring(void)
         for (unsigned int i = 0; i < DRIVER_NUM; i++) {
             push(driver, &chains[i], 1);
         }
-        vsk_vring_flush(driver->vring);
+        driver_flush(driver);
     }
     g_assert_cmpuint(driver_used(driver), ==, 3 * DRIVER_NUM);
 }
@@ -180,7 +180,7 @@ static bool give_and_return(Driver *driver)
     driver_give_simple(driver, 0, true);
     chain = driver_pop(driver);
     push(driver, &chain, 0);
-    return vsk_vring_flush(driver->vring);
+    return driver_flush(driver);
 }
 
 static void test_interrupt_flag(void)
@@ -270,7 +270,7 @@ static void test_dirty_is_what_was_written(void)
     g_assert_cmpuint(driver->dirty, ==, 0);
     push(driver, &chain, 15);
     g_assert_cmpuint(driver->dirty, ==, 15 + 8); /* and a used element */
-    vsk_vring_flush(driver->vring);
+    driver_flush(driver);
     g_assert_cmpuint(driver->dirty, ==, 15 + 8 + 2); /* and the index */
     vsk_vring_set_notification(driver->vring, true);
     g_assert_cmpuint(driver->dirty, ==, 15 + 8 + 4); /* and the event index */
