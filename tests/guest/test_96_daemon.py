@@ -102,10 +102,13 @@ def allowed_pairs(lab, vm):
     """As pairs(); the guest calls a listener of the daemon's user."""
     there, back = lab.port(), lab.port()
     listener = vm.listen(there)
-    os.chown(f'{vm.uds_path}_{there}', NOBODY, NOBODY)
+    path = f'{vm.uds_path}_{there}'
+    os.chown(path, NOBODY, NOBODY)
     vm.agent.call('listen', 900, back, 8)
-    return [(1, vm.guest_to_host(there, 1, listener)),
+    both = [(1, vm.guest_to_host(there, 1, listener)),
             (2, vm.host_to_guest(back, 2))]
+    os.unlink(path)
+    return both
 
 
 @suite.case('/daemon/migration-is-refused-and-hurts-nothing')
