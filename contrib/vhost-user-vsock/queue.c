@@ -158,6 +158,21 @@ bool queue_addr_is_valid(const Queues *queues, const QueueAddr *addr,
            memory_at_qva(memory, addr->used, VSK_VRING_USED_SIZE(num));
 }
 
+static void call_driver(Queues *queues, VskQueue queue)
+{
+    Queue *q = &queues->queue[queue];
+
+    q->late_call = false;
+    if (!vsk_vring_wants_interrupt(q->vring)) {
+        return;
+    }
+    q->called = queue_base(queues, queue);
+    if (q->call_fd >= 0) {
+        /* A counter that is full is as good. #syscalls write */
+        eventfd_write(q->call_fd, 1);
+    }
+}
+
 static void use_vring(Queue *q, VskVring *vring)
 {
     vsk_vring_free(q->vring);
@@ -186,6 +201,9 @@ void queue_stop(Queues *queues, VskQueue queue)
     Queue *q = &queues->queue[queue];
 
     if (q->started) {
+        if (q->late_call) {
+            call_driver(queues, queue);
+        }
         q->base = vsk_vring_base(q->vring);
         q->broken = NULL;
         use_vring(q, NULL);
@@ -252,21 +270,6 @@ static void queue_push(void *opaque, VskQueue queue, VskChain *chain,
 }
 
 /* Interrupt the driver if it wants that, which is asked as late as now. */
-static void call_driver(Queues *queues, VskQueue queue)
-{
-    Queue *q = &queues->queue[queue];
-
-    q->late_call = false;
-    if (!vsk_vring_wants_interrupt(q->vring)) {
-        return;
-    }
-    q->called = queue_base(queues, queue);
-    if (q->call_fd >= 0) {
-        /* A counter that is full is as good. #syscalls write */
-        eventfd_write(q->call_fd, 1);
-    }
-}
-
 /*
  * While polling, an answer of the host is likely to follow what the guest sent.
  * So a driver whose TX queue has plenty of room hears that its packets were
