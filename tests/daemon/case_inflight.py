@@ -11,7 +11,8 @@ import time
 
 import frontend
 from box import World, background, check_service, suite
-from guest import (CREDIT_UPDATE, RST, RW, RX, SHUTDOWN, TRANSPORT_RESET, TX)
+from guest import (CREDIT_UPDATE, REQUEST, RST, RW, RX, SHUTDOWN,
+                   TRANSPORT_RESET, TX)
 from tap import check, equal
 
 # QueueRegionSplit of vhost-user.rst: features, version, number of
@@ -124,6 +125,7 @@ def _():
             area.write_state(TX, heads[at], 1, 500 + counter)
         world.start()
         come_back(world, guest, area)
+        equal(guest.event(), TRANSPORT_RESET)
         guest.tx_done()
         got = [guest.receive(RST).dst_port for _ in range(5)]
         equal(got, [103, 101, 102, 104, 105])
@@ -149,6 +151,7 @@ def _():
         area.write_state(TX, last, 1, 900)
         world.start()
         come_back(world, guest, area)
+        equal(guest.event(), TRANSPORT_RESET)
         equal(guest.poll(timeout_s=0.2), None)
         equal(area.inflight(TX), set())
         check_service(world, guest)
@@ -177,7 +180,12 @@ def _():
 
 def load(world, daemon, guest, seconds):
     """Bytes both ways, and a kill in the middle of it."""
-    sock, flow = world.connection(guest)
+    sock = world.dial(1234)
+    while True:                         # RSTs of the turn before may come
+        packet = guest.receive(REQUEST, RST)
+        if packet.op == REQUEST:
+            break
+    flow = guest.answer(packet)
     sock.setblocking(False)
     end = time.monotonic() + seconds
     while time.monotonic() < end:

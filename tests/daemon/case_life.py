@@ -80,7 +80,7 @@ def _():
 
 @suite.case('/life/ends-cleanly-under-load')
 def _():
-    for _ in range(5):
+    for _ in range(3):
         with World() as world:
             daemon = world.start(world.vm(3), world.vm(4), cids=(3, 4))
             stop = threading.Event()

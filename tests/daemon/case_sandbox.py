@@ -20,8 +20,8 @@ from tap import Skip, check, contains, equal, until
 
 NOBODY = 65534
 # Of x86_64.
-SOCKET, FORK, EXECVE, KILL, PTRACE, SETUID, OPENAT, BPF = \
-    41, 57, 59, 62, 101, 105, 257, 321
+MMAP, MPROTECT, SOCKET, FORK, EXECVE, KILL, PTRACE, SETUID, OPENAT, BPF = \
+    9, 10, 41, 57, 59, 62, 101, 105, 257, 321
 
 TRAPPED = 128 + signal.SIGSYS
 
@@ -117,6 +117,19 @@ def _():
         result = inject(daemon.pid, SOCKET, socket.AF_INET,
                         socket.SOCK_STREAM, 0)
         check(result < 0, f'a socket of the network: {result}')
+
+
+@suite.case('/sandbox/no-memory-can-become-code')
+def _():
+    readable_writable_executable, private_anonymous = 7, 0x22
+    for call, args in ((MMAP, (0, 4096, readable_writable_executable,
+                               private_anonymous)),
+                       (MPROTECT, (0, 4096, readable_writable_executable))):
+        with World() as world:
+            daemon = start(world)
+            result = inject(daemon.pid, call, *args)
+            check(result < 0 and result != -errno.ENOMEM,
+                  f'call {call} was let through: {result}')
 
 
 @suite.case('/sandbox/ordinary-user-serves-guests')

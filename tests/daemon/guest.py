@@ -256,7 +256,10 @@ class Guest:
         """Take the next connection of a host program to @port."""
         packet = self.receive(REQUEST, timeout_s=timeout_s)
         equal(packet.dst_port, port, 'port')
-        flow = Flow(self, port, packet.src_port, packet.type)
+        return self.answer(packet)
+
+    def answer(self, packet):
+        flow = Flow(self, packet.dst_port, packet.src_port, packet.type)
         flow.heard(packet)
         flow.send(RESPONSE)
         return flow

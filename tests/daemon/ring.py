@@ -171,10 +171,15 @@ class Ring:
             pass                        # the event before the index
         while self.used_words[1] == self.next_used:
             if not readable(self.call_fd, end - time.monotonic()):
-                check(self.used_words[1] == self.next_used,
-                      'there are used chains, and the device did not call')
-                return False
+                break
             self.clear_call()
+        else:
+            self.clear_call()
+            return True
+        if self.used_words[1] == self.next_used:
+            return False
+        check(readable(self.call_fd, 5),
+              'there are used chains, and the device did not call')
         self.clear_call()
         return True
 
