@@ -199,4 +199,29 @@ def built():
     offences(wrong)
 
 
+# A call of the system in C.  Those that only happen before the sandbox stands
+# are in files that make no other.
+SYSTEM_CALL = re.compile(
+    r'\b(accept4|bind|close|connect|epoll_ctl|epoll_wait|eventfd_write|fcntl|'
+    r'fstat|ftruncate|lstat|memfd_create|mmap|munmap|poll|recv|recvmsg|'
+    r'sendmmsg|sendmsg|sendto|setsockopt|shutdown|socket|unlink|write)\(')
+BEFORE_SANDBOX = ('contrib/vhost-user-vsock/vm.c',
+                  'subprojects/libvsock-device/src/path.c')
+
+
+@suite.case('/tree/system-calls-of-the-daemon-are-tagged-for-its-sandbox')
+def tagged():
+    wrong = []
+    for name in checkout():
+        if not re.match(r'(contrib/vhost-user-vsock|subprojects/'
+                        r'libvsock-device/src)/[^/]*\.c$', name) or \
+                name in BEFORE_SANDBOX:
+            continue
+        code = re.sub(r'/\*.*?\*/|"[^"\n]*"|(->|\.)\w+\(', '', text_of(name),
+                      flags=re.S)
+        if SYSTEM_CALL.search(code) and '#syscalls ' not in text_of(name):
+            wrong.append(name)
+    offences(wrong)
+
+
 sys.exit(suite.main())
