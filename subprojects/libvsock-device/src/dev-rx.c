@@ -156,6 +156,7 @@ static unsigned int send_data(VskDev *dev, VskConn *conn,
 
 void vsk_dev_fill_rx(VskDev *dev, int64_t now_ms)
 {
+    uint64_t start = dev->stats.bytes_to_guest;
     unsigned int n = 0, turns = 0;
     VskChain chain;
 
@@ -163,7 +164,8 @@ void vsk_dev_fill_rx(VskDev *dev, int64_t now_ms)
         VskConn *conn;
         VskHdr hdr;
 
-        if (n >= VSK_CALL_PACKETS || turns++ >= VSK_CALL_PACKETS) {
+        if (n >= VSK_CALL_PACKETS || turns++ >= VSK_CALL_PACKETS ||
+            dev->stats.bytes_to_guest - start >= VSK_CALL_BYTES) {
             dev->again = true;
             break;
         }

@@ -275,6 +275,28 @@ static void test_one_interrupt_for_a_burst(void)
     link_free(&link);
 }
 
+static void test_bytes_of_one_call_are_bounded(void)
+{
+    enum { LEN = VSK_CALL_BYTES + VSK_TURN_BYTES / 2 };
+    Link link = link_new();
+    g_autofree char *text = g_strnfill(LEN, 'x');
+
+    link.vm->buf_alloc = 1 << 20;
+    vm_say(link.vm, VSK_OP_CREDIT_UPDATE, GUEST_PORT, HOST_PORT);
+    unix_write(link.fd, text);
+    for (unsigned int i = 0; i < 16; i++) {
+        give_pieces(link.vm, (size_t[]) { VSK_HDR_SIZE + 16384 }, 1);
+    }
+    vsk_dev_dispatch(link.vm->dev, link.vm->now_ms);
+    g_assert_cmpuint(vm_stats(link.vm).bytes_to_guest, <, LEN);
+    g_assert_cmpuint(vm_stats(link.vm).bytes_to_guest, >=, VSK_CALL_BYTES);
+    g_assert_cmpint(vsk_dev_next_deadline(link.vm->dev), <=,
+                    link.vm->now_ms);
+    vm_settle(link.vm);
+    g_assert_cmpuint(vm_stats(link.vm).bytes_to_guest, ==, LEN);
+    link_free(&link);
+}
+
 static void test_one_call_is_bounded(void)
 {
     Link link = link_new();
@@ -459,6 +481,8 @@ int main(int argc, char **argv)
          test_bytes_spread_over_chains_in_order);
     TEST("unused-chains-go-back", test_unused_chains_go_back);
     TEST("one-interrupt-for-a-burst", test_one_interrupt_for_a_burst);
+    TEST("bytes-of-one-call-are-bounded",
+         test_bytes_of_one_call_are_bounded);
     TEST("one-call-is-bounded", test_one_call_is_bounded);
     TEST("flows-share-the-ring", test_flows_share_the_ring);
     TEST("one-turn-of-a-greedy-flow-is-bounded",
