@@ -38,7 +38,7 @@ def _row(results, value, backends):
             '; '.join(verdict.got() for verdict in verdicts)]
 
 
-def tables(results):
+def tables(results, underline='~'):
     """All tables, as text."""
     text = []
     for title, values in TABLES.items():
@@ -48,7 +48,7 @@ def tables(results):
         backends = [backend for backend in BACKENDS
                     if any(backend in results.values[value.name]
                            for value in values)]
-        text += [title, '~' * len(title), '',
+        text += [title, underline * len(title), '',
                  simple_table(['', *backends, 'wanted', 'is'],
                               [_row(results, value, backends)
                                for value in values])]
@@ -86,13 +86,29 @@ def guest_table(values):
                       simple_table(['', *values, 'wanted', 'is'], rows)])
 
 
-def made_part(results, plot_name):
+def heading(title):
+    return '%s\n%s\n' % (title, '-' * len(title))
+
+
+def how_made(results):
     about = results.about
-    text = [BEGIN,
-            'Made by ``%s`` on %s; %d rounds of %g s each, the backends in '
-            'turn, medians.\n%s\n'
+    return ('Made by ``%s`` on %s: %d rounds of %g s, medians.\n%s.\n'
             % (about['command'], about['date'], about['rounds'],
-               about['seconds'], about['machine'])]
+               about['seconds'], about['machine']))
+
+
+def one_part(results):
+    return '\n'.join([
+        heading('On one processor'),
+        'All programs share a processor, so nothing waits for one that '
+        'sleeps to wake up,\nand what is sent is still in its cache: this '
+        'is how much work each backend makes.\n',
+        how_made(results), tables(results)])
+
+
+def made_part(results, plot_name, one=None, guest=None):
+    about = results.about
+    text = [BEGIN, heading('Figures of a run'), how_made(results)]
     for backend in about['backends']:
         text.append('%s\n  %s%s\n' % (
             backend, backend_title(backend),
@@ -101,19 +117,21 @@ def made_part(results, plot_name):
     text.append('.. image:: %s\n   :alt: The tables below as bars\n'
                 % plot_name)
     text.append(tables(results))
-    if {'emulator', 'daemon', 'peer'} <= set(about.get('guest', ())):
-        text.append(guest_table(about['guest']))
+    if guest and {'emulator', 'daemon', 'peer'} <= set(guest):
+        text.append(guest_table(guest))
     if results.errors:
         text.append('What a backend could not do:\n\n' + failures(results))
+    if one:
+        text.append(one_part(one))
     text.append(END)
     return '\n'.join(text)
 
 
-def write(path, results, plot_name):
+def write(path, results, plot_name, one, guest):
     """Put the made part into the page, in place of the old one."""
     with open(path, encoding='utf-8') as f:
         old = f.read()
     before, _, rest = old.partition(BEGIN)
     _, _, after = rest.partition(END)
     with open(path, 'w', encoding='utf-8') as f:
-        f.write(before + made_part(results, plot_name) + after)
+        f.write(before + made_part(results, plot_name, one, guest) + after)
