@@ -15,6 +15,9 @@
 /* Between two lines of one kind: a hostile guest or front-end fills no disk. */
 #define INTERVAL_MS 10000
 
+/* Bytes of a line, which holds two paths at the most; the rest is cut off. */
+#define LINE_SIZE 1024
+
 static LogLevel log_level = LOG_LEVEL_INFO;
 
 void log_set_level(LogLevel level)
@@ -30,25 +33,28 @@ void log_line(LogLevel level, uint64_t cid, const char *format, ...)
         [LOG_LEVEL_INFO] = "",
         [LOG_LEVEL_DEBUG] = "debug: ",
     };
-    g_autoptr(GString) line = NULL;
+    char line[LINE_SIZE];
+    size_t n;
     va_list args;
 
     if (level > log_level) {
         return;
     }
-    line = g_string_new("vhost-user-vsock: ");
-    g_string_append(line, names[level]);
+    g_snprintf(line, sizeof(line), "vhost-user-vsock: %s", names[level]);
+    n = strlen(line);
     if (cid) {
-        g_string_append_printf(line, "CID %" PRIu64 ": ", cid);
+        g_snprintf(line + n, sizeof(line) - n, "CID %" PRIu64 ": ", cid);
+        n = strlen(line);
     }
     va_start(args, format);
-    g_string_append_vprintf(line, format, args);
+    g_vsnprintf(line + n, sizeof(line) - n - 1, format, args);
     va_end(args);
-    g_string_append_c(line, '\n');
+    n = strlen(line);
+    line[n++] = '\n';
 
     /* One call, so that threads do not write into each other's lines.
      * #syscalls write */
-    if (write(STDERR_FILENO, line->str, line->len) < 0) {
+    if (write(STDERR_FILENO, line, n) < 0) {
         return; /* nobody left to tell */
     }
 }

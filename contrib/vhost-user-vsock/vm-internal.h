@@ -7,6 +7,8 @@
 #ifndef VHOST_USER_VSOCK_VM_INTERNAL_H
 #define VHOST_USER_VSOCK_VM_INTERNAL_H
 
+#include <pthread.h>
+
 #include "listener.h"
 #include "queue.h"
 #include "session.h"
@@ -23,8 +25,8 @@ typedef struct RingState {
  * served without it.  So all threads wait here until it is there.
  */
 typedef struct Gate {
-    GMutex mutex;
-    GCond changed;
+    pthread_mutex_t mutex; /* ThreadSanitizer does not know GLib's */
+    pthread_cond_t changed;
     unsigned int waiting;
     bool open;
 } Gate;

@@ -154,13 +154,13 @@ static void vm_say_goodbye(Vm *vm)
 
 static void gate_pass(Gate *gate)
 {
-    g_mutex_lock(&gate->mutex);
+    pthread_mutex_lock(&gate->mutex);
     gate->waiting++;
-    g_cond_broadcast(&gate->changed);
+    pthread_cond_broadcast(&gate->changed);
     while (!gate->open) {
-        g_cond_wait(&gate->changed, &gate->mutex);
+        pthread_cond_wait(&gate->changed, &gate->mutex);
     }
-    g_mutex_unlock(&gate->mutex);
+    pthread_mutex_unlock(&gate->mutex);
 }
 
 gpointer vm_thread(gpointer opaque)

@@ -119,15 +119,19 @@ static void vm_start(Vm *vm, Gate *gate, int done_fd)
 
 bool vms_start(GPtrArray *vms, bool sandbox, int done_fd, GError **errp)
 {
-    static Gate gate; /* threads look at it after this has returned */
+    /* Threads look at it after this has returned. */
+    static Gate gate = {
+        .mutex = PTHREAD_MUTEX_INITIALIZER,
+        .changed = PTHREAD_COND_INITIALIZER,
+    };
     bool ok;
 
     for (guint i = 0; i < vms->len; i++) {
         vm_start(g_ptr_array_index(vms, i), &gate, done_fd);
     }
-    g_mutex_lock(&gate.mutex);
+    pthread_mutex_lock(&gate.mutex);
     while (gate.waiting < vms->len) {
-        g_cond_wait(&gate.changed, &gate.mutex);
+        pthread_cond_wait(&gate.changed, &gate.mutex);
     }
     ok = !sandbox || sandbox_enter(errp);
     for (guint i = 0; ok && i < vms->len; i++) {
@@ -139,8 +143,8 @@ bool vms_start(GPtrArray *vms, bool sandbox, int done_fd, GError **errp)
                  options->uds_path);
     }
     gate.open = true;
-    g_cond_broadcast(&gate.changed);
-    g_mutex_unlock(&gate.mutex);
+    pthread_cond_broadcast(&gate.changed);
+    pthread_mutex_unlock(&gate.mutex);
     return ok;
 }
 
