@@ -10,7 +10,7 @@ import struct
 import time
 
 import frontend
-from box import World, background, check_service, suite
+from box import World, background, check_service, read_ok, suite
 from guest import (CREDIT_UPDATE, REQUEST, RST, RW, RX, SHUTDOWN,
                    TRANSPORT_RESET, TX)
 from tap import check, equal
@@ -180,12 +180,7 @@ def _():
 
 def load(world, daemon, guest, seconds):
     """Bytes both ways, and a kill in the middle of it."""
-    sock = world.dial(1234)
-    while True:                         # RSTs of the turn before may come
-        packet = guest.receive(REQUEST, RST)
-        if packet.op == REQUEST:
-            break
-    flow = guest.answer(packet)
+    sock, flow = connect(world, guest)
     sock.setblocking(False)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -207,9 +202,20 @@ def load(world, daemon, guest, seconds):
     sock.close()
 
 
+def connect(world, guest):
+    """A connection; what the guest said of older ones is refused before."""
+    sock = world.dial(1234)
+    while True:
+        packet = guest.receive(REQUEST, RST)
+        if packet.op == REQUEST:
+            flow = guest.answer(packet)
+            read_ok(sock)
+            return sock, flow
+
+
 def use_every_rx_buffer(world, guest):
     """As many packets as there are buffers: none of them may be stuck."""
-    sock, flow = world.connection(guest)
+    sock, flow = connect(world, guest)
     seen = set()
     for _ in range(4 * guest.rx_count):
         sock.sendall(b'x')

@@ -4,7 +4,8 @@
 # Tests the vhost-user daemon without a VM: a made-up front-end and guest on
 # one side, made-up host programs on the other.
 #
-# usage: daemon-test.py [--daemon PROGRAM] [-l] [-p PATTERN]
+# usage: daemon-test.py [--daemon PROGRAM] [--give=OPTION]… [--slack=KIB]
+#                       [-l] [-p PATTERN]
 
 import argparse
 import importlib
@@ -26,6 +27,8 @@ for topic in ('options', 'config', 'life', 'vms', 'service', 'protocol',
 
 def setup(options):
     box.program = os.path.abspath(options.daemon)
+    box.extra = options.give
+    box.extra_slack_kib = options.slack
     if not os.access(box.program, os.X_OK):
         sys.exit(f'{box.program} is not there: `make daemon` builds it, or '
                  'name another by --daemon')
@@ -40,6 +43,13 @@ def main():
                         help='the daemon to test (default: '
                              '$VHOST_VSOCK_TEST_DAEMON, or '
                              'build/bin/vhost-user-vsock)')
+    parser.add_argument('--give', metavar='OPTION', action='append',
+                        default=[], help='an option for every daemon that '
+                                         'serves, such as --sandbox=none, '
+                                         'which sanitizers need')
+    parser.add_argument('--slack', metavar='KIB', type=int, default=0,
+                        help='memory that may stay besides, for a daemon '
+                             'whose sanitizer keeps what was freed')
     return box.suite.main(parser, setup)
 
 

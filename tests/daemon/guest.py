@@ -102,6 +102,7 @@ class Guest:
             self.front.start_ring(index, ring, bases[index])
         for index in range(len(self.rings)):
             self.front.enable_ring(index)
+        self.front.sync()               # without REPLY_ACK it may take a while
 
     def used(self):
         """What a VMM takes for the bases when the back-end has died."""
