@@ -131,6 +131,10 @@ void vsk_conn_orphan(VskConn *conn)
 void vsk_conn_settle_ends(VskConn *conn)
 {
     bool drained = !vsk_stage_waits(&conn->stage);
+    /* The stream is closed below: each shutdown() would wake the host program
+     * once more. */
+    bool closes = conn->phase == VSK_PHASE_DRAINING ||
+                  conn->guest_shutdown == VSK_SHUTDOWN_BOTH;
 
     if (conn->phase != VSK_PHASE_ESTABLISHED &&
         conn->phase != VSK_PHASE_DRAINING) {
@@ -145,7 +149,7 @@ void vsk_conn_settle_ends(VskConn *conn)
     if (conn->from_guest == VSK_PIPE_ENDING && drained) {
         conn->from_guest = VSK_PIPE_CLOSED;
         vsk_stage_clear(&conn->stage); /* a message without its end */
-        if (conn->stream && !conn->host_deaf) {
+        if (conn->stream && !conn->host_deaf && !closes) {
             conn->stream->ops->shutdown(conn->stream, SHUT_WR);
         }
     }

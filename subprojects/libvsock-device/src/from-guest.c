@@ -140,12 +140,16 @@ static bool take_payload(VskConn *conn, const VskHdr *hdr,
 
 static void take_shutdown(VskConn *conn, uint32_t flags)
 {
+    bool closes;
+
     conn->guest_shutdown |= flags & VSK_SHUTDOWN_BOTH;
+    closes = conn->guest_shutdown == VSK_SHUTDOWN_BOTH &&
+             !vsk_stage_waits(&conn->stage);
     if ((conn->guest_shutdown & VSK_SHUTDOWN_RECEIVE) &&
         conn->to_guest != VSK_PIPE_CLOSED) {
         conn->to_guest = VSK_PIPE_CLOSED;
         conn->readable = false;
-        if (conn->stream) {
+        if (conn->stream && !closes) {
             conn->stream->ops->shutdown(conn->stream, SHUT_RD);
         }
     }
