@@ -244,7 +244,8 @@ def _():
         daemon.expect_idle()
         for sock, flow in pairs:
             sock.close()
-            flow.receive(RST, SHUTDOWN)
+            while flow.receive().op not in (RST, SHUTDOWN):
+                pass                    # CREDIT_UPDATEs
             flow.send(RST)
         health.expect_back()
         check_service(world, guest)

@@ -5,7 +5,8 @@
 import socket
 
 import frontend
-from box import World, background, check_service, read_exactly, suite
+from box import (World, background, check_service, exchange, read_exactly,
+                 suite)
 from guest import EOM, REQUEST, RST, RW, SEQPACKET
 from tap import check, equal
 
@@ -56,3 +57,18 @@ def _():
             flow.send(RW, message, flags=EOM)
         equal([sock.recv(1000) for _ in range(3)],
               [b'one', b'two ' * 100, b'3'])
+
+
+@suite.case('/service/polling-serves-and-rests')
+def _():
+    for poll_us in 0, 50, 1000:
+        with World() as world:
+            daemon = world.start(*world.options(), f'--poll-us={poll_us}')
+            with world.guest() as guest:
+                for port in 5, 6:
+                    check_service(world, guest, port)
+                sock, flow = world.connection(guest)
+                for _ in range(200):
+                    exchange(sock, flow)
+                daemon.expect_idle()
+            daemon.end()
