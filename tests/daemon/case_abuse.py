@@ -12,7 +12,8 @@ import time
 
 from box import (Health, World, check_new_guest, check_service, read_ok,
                  suite)
-from frontend import FrontEnd, GET_FEATURES, HEADER, RESET_DEVICE
+from frontend import (FrontEnd, GET_FEATURES, HEADER, RESET_DEVICE,
+                      readable)
 from guest import (REQUEST, RESPONSE, RST, RW, SEQPACKET, SHUTDOWN, Flow,
                    Guest)
 from tap import check, equal, until
@@ -106,6 +107,8 @@ def crowd(world, guest, stage, count):
             check(served, f'{requests} REQUESTs are missing: {stage}')
             requests -= served
         for sock in socks:
+            while program.answered and not readable(sock, 0):
+                serve(guest, 0.001)
             program.go_on(sock)
             sock.close()
         serve(guest)
