@@ -125,6 +125,15 @@ static void on_opened(Bench *bench, Flow *flow, void *opaque)
     job->n_opened++;
 }
 
+/* More were opened than the host's program accepts: it is tried again. */
+static void on_refused(Bench *bench, void *opaque)
+{
+    Connect *job = opaque;
+
+    (void)bench;
+    job->in_flight--;
+}
+
 static void on_closed(Bench *bench, Flow *flow, void *opaque)
 {
     Connect *job = opaque;
@@ -139,7 +148,7 @@ static void on_closed(Bench *bench, Flow *flow, void *opaque)
 }
 
 static const GuestOps guest_ops = {
-    .opened = on_opened, .closed = on_closed,
+    .opened = on_opened, .refused = on_refused, .closed = on_closed,
 };
 
 static void open_flows(Bench *bench, Connect *job)

@@ -109,20 +109,34 @@ Flow *flow_queue_pop(FlowQueue *queue)
     return flow;
 }
 
-/* The flow is over: tell the program, and forget it. */
-static void flow_end(Guest *guest, Flow *flow)
+static void flow_free(Guest *guest, Flow *flow)
 {
     Flow **at = &guest->buckets[bucket_of(flow->guest_port, flow->host_port)];
 
-    flow->state = FLOW_CLOSED;
-    if (guest->ops->closed) {
-        guest->ops->closed(guest->bench, flow, guest->opaque);
-    }
     while (*at != flow) {
         at = &(*at)->next_in_bucket;
     }
     *at = flow->next_in_bucket;
     g_free(flow);
+}
+
+/* The flow is over: tell the program, and forget it. */
+static void flow_end(Guest *guest, Flow *flow)
+{
+    flow->state = FLOW_CLOSED;
+    if (guest->ops->closed) {
+        guest->ops->closed(guest->bench, flow, guest->opaque);
+    }
+    flow_free(guest, flow);
+}
+
+static void flow_refuse(Guest *guest, Flow *flow)
+{
+    if (!guest->ops->refused) {
+        bench_die("the host refused a connection");
+    }
+    flow_free(guest, flow);
+    guest->ops->refused(guest->bench, guest->opaque);
 }
 
 static void write_header(TxSlot *slot, uint32_t guest_port,
@@ -319,7 +333,8 @@ static void take_end(Guest *guest, Flow *flow,
 {
     if (header->op == VIRTIO_VSOCK_OP_RST) {
         if (flow->state == FLOW_REQUESTED) {
-            bench_die("the host refused a connection");
+            flow_refuse(guest, flow);
+            return;
         }
         flow->ended_by_host = flow->state != FLOW_CLOSING;
         flow_end(guest, flow);

@@ -47,6 +47,8 @@ typedef struct GuestOps {
                  void *opaque);
     /* There is more credit than before. */
     void (*credit)(Bench *bench, Flow *flow, void *opaque);
+    /* A REQUEST met an RST; the flow is freed.  NULL: that ends the run. */
+    void (*refused)(Bench *bench, void *opaque);
     /* The flow is no more; it is freed on return. */
     void (*closed)(Bench *bench, Flow *flow, void *opaque);
 } GuestOps;
