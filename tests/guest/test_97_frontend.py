@@ -18,7 +18,7 @@ from vm import HOST_CID, Vm
 BACKENDS = 'vhost-user',
 suite = Suite(timeout_s=240)
 N_KILLS = 20
-N_RESETS = 4
+N_RESETS = 3
 
 
 # --- One guest after another -------------------------------------------------
