@@ -58,6 +58,17 @@ def _():
         health.expect_back()
 
 
+@suite.case('/vms/half-a-message-stops-neither-its-guest-nor-the-end')
+def _():
+    with World() as world:
+        daemon = world.start()
+        with world.guest() as guest:
+            guest.front.send_bytes(
+                frontend.HEADER.pack(frontend.SET_FEATURES, 1, 8) + bytes(3))
+            check_service(world, guest)
+            daemon.end(timeout_s=1)
+
+
 @suite.case('/vms/front-end-that-never-reads-answers-stops-only-its-guest')
 def _():
     with World() as world:
