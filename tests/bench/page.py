@@ -73,11 +73,13 @@ def guest_table(values):
     for way, title in names.items():
         middle = {kind: statistics.median(ways[way])
                   for kind, ways in values.items()}
+        ratios = [(middle['emulator'] / middle[other], least)
+                  for other, least in (('peer', 1.5), ('daemon', 1))]
         rows.append([title + ', MiB/s',
                      *[number(middle[kind]) for kind in values],
                      '≥ 1.5 × peer; ≥ 1 × daemon',
-                     '%.2f; %.2f' % (middle['emulator'] / middle['peer'],
-                                     middle['emulator'] / middle['daemon'])])
+                     '; '.join(('%.2f' if ratio >= least else '**%.2f**')
+                               % ratio for ratio, least in ratios)])
     title = 'A Linux guest under TCG, blocks of 64 KiB'
     count = len(values['emulator']['g2h'])
     return '\n'.join([title, '~' * len(title), '',
