@@ -118,6 +118,9 @@ static int serve(const Options *options)
     systemd_notify("READY=1");
     wait_for_end(signal_fd, done_fd, vms->len);
     systemd_notify("STOPPING=1");
+    for (guint i = 0; i < vms->len; i++) {
+        vm_stop(g_ptr_array_index(vms, i)); /* all at once, then each */
+    }
     return EXIT_SUCCESS;
 }
 

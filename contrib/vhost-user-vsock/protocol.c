@@ -80,20 +80,6 @@ static void set_nonblocking(int fd)
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-static int fail(Session *session, VhostUserMsg *msg, const char *why)
-{
-    close_fds(msg);
-    session_fail(session, "%s: %s", name_of(msg), why);
-    return DONE;
-}
-
-static int fail_errno(Session *session, VhostUserMsg *msg, const char *why,
-                      int err)
-{
-    g_autofree char *text = g_strdup_printf("%s: %s", why, g_strerror(-err));
-
-    return fail(session, msg, text);
-}
 
 static int reply_u64(VhostUserMsg *msg, uint64_t value)
 {
@@ -102,6 +88,22 @@ static int reply_u64(VhostUserMsg *msg, uint64_t value)
     msg->size = sizeof(msg->payload.u64);
     msg->fd_num = 0;
     return REPLY;
+}
+
+/* One that asks for an acknowledgement is told that it failed. */
+static int fail(Session *session, VhostUserMsg *msg, const char *why)
+{
+    close_fds(msg);
+    session_fail(session, "%s: %s", name_of(msg), why);
+    return msg->flags & VHOST_USER_NEED_REPLY_MASK ? reply_u64(msg, 1) : DONE;
+}
+
+static int fail_errno(Session *session, VhostUserMsg *msg, const char *why,
+                      int err)
+{
+    g_autofree char *text = g_strdup_printf("%s: %s", why, g_strerror(-err));
+
+    return fail(session, msg, text);
 }
 
 /* --- Features ------------------------------------------------------------- */
@@ -209,6 +211,11 @@ static int set_mem_table(Session *session, VhostUserMsg *msg)
     return memory_changed(session, msg);
 }
 
+static int get_max_mem_slots(Session *session, VhostUserMsg *msg)
+{
+    return reply_u64(msg, MEMORY_MAX_REGIONS);
+}
+
 static int add_mem_reg(Session *session, VhostUserMsg *msg)
 {
     VhostUserMemoryRegion region = msg->payload.memreg.region;
@@ -297,8 +304,9 @@ static int change_running(Session *session, VhostUserMsg *msg, VskQueue index,
         addr->used != q->addr.used) {
         return fail(session, msg, "the virtqueue is running");
     }
-    if (addr->used_gpa != q->addr.used_gpa) {
-        queue_move(session->queues, index, addr);
+    if (addr->used_gpa != q->addr.used_gpa &&
+        !queue_move(session->queues, index, addr)) {
+        return fail(session, msg, "a virtqueue outside of guest memory");
     }
     return DONE;
 }
@@ -456,6 +464,17 @@ static int set_vring_err(Session *session, VhostUserMsg *msg)
 
 /* --- Chains that outlive this process ------------------------------------- */
 
+/* Whether a ring keeps its chains in the inflight buffer, or could. */
+static bool any_runs(const Session *session)
+{
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        if (session->queues->queue[i].started) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int get_inflight_fd(Session *session, VhostUserMsg *msg)
 {
     unsigned int n_queues = msg->payload.inflight.num_queues;
@@ -465,6 +484,9 @@ static int get_inflight_fd(Session *session, VhostUserMsg *msg)
     if (!n_queues || n_queues > VSK_QUEUE_NUM || !queue_size ||
         queue_size > session->max_queue_size) {
         return fail(session, msg, "not for the queues that this device has");
+    }
+    if (any_runs(session)) {
+        return fail(session, msg, "a virtqueue is running");
     }
     fd = inflight_create(&session->queues->inflight, n_queues, queue_size);
     if (fd < 0) {
@@ -484,10 +506,8 @@ static int set_inflight_fd(Session *session, VhostUserMsg *msg)
     VhostUserInflight from = msg->payload.inflight;
     int ret = -EINVAL;
 
-    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
-        if (session->queues->queue[i].started) {
-            return fail(session, msg, "a virtqueue is running");
-        }
+    if (any_runs(session)) {
+        return fail(session, msg, "a virtqueue is running");
     }
     if (from.num_queues <= VSK_QUEUE_NUM &&
         from.queue_size <= session->max_queue_size) {
@@ -535,6 +555,7 @@ static Handler *const handlers[] = {
     HANDLE(SET_OWNER, ignore),
     HANDLE(RESET_OWNER, reset_owner),
     HANDLE(SET_MEM_TABLE, set_mem_table),
+    HANDLE(GET_MAX_MEM_SLOTS, get_max_mem_slots),
     HANDLE(ADD_MEM_REG, add_mem_reg),
     HANDLE(REM_MEM_REG, rem_mem_reg),
     HANDLE(SET_LOG_BASE, set_log_base),

@@ -158,6 +158,7 @@ bool queue_addr_is_valid(const Queues *queues, const QueueAddr *addr,
            memory_at_qva(memory, addr->used, VSK_VRING_USED_SIZE(num));
 }
 
+/* Interrupt the driver if it wants that, which is asked as late as now. */
 static void call_driver(Queues *queues, VskQueue queue)
 {
     Queue *q = &queues->queue[queue];
@@ -216,12 +217,17 @@ bool queue_move(Queues *queues, VskQueue queue, const QueueAddr *addr)
     VskVring *vring = make_vring(queues, queue, addr);
 
     if (!vring) {
+        q->late_call = false; /* its ring may be gone: not to be looked at */
         queue_stop(queues, queue);
         return false;
     }
     q->addr = *addr;
     q->broken = broken(q);
     use_vring(q, vring);
+    if (vsk_vring_has_avail(vring) && q->kick_fd >= 0) {
+        /* A kick may have come between the two. */
+        eventfd_write(q->kick_fd, 1);
+    }
     return true;
 }
 
@@ -269,7 +275,6 @@ static void queue_push(void *opaque, VskQueue queue, VskChain *chain,
     vsk_vring_push(queues->queue[queue].vring, chain, len);
 }
 
-/* Interrupt the driver if it wants that, which is asked as late as now. */
 /*
  * While polling, an answer of the host is likely to follow what the guest sent.
  * So a driver whose TX queue has plenty of room hears that its packets were

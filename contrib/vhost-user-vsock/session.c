@@ -18,9 +18,6 @@
 
 #include "session.h"
 
-/* Messages handled in one turn of the loop, so that rings get theirs. */
-#define TURN_MESSAGES 16
-
 void session_fail(Session *session, const char *format, ...)
 {
     g_autofree char *text = NULL;
@@ -160,27 +157,23 @@ static bool session_handle(Session *session)
     return ok && !session->failed;
 }
 
-bool session_serve(Session *session)
+SessionResult session_serve(Session *session)
 {
-    for (int i = 0; i < TURN_MESSAGES; i++) {
-        g_autoptr(GError) err = NULL;
+    g_autoptr(GError) err = NULL;
 
-        if (!has_room(session)) {
-            return true;
-        }
-        switch (message_read(&session->reader, session->vu.sock, &err)) {
-        case MESSAGE_WAIT:
-            return true;
-        case MESSAGE_END:
-            return false;
-        case MESSAGE_BAD:
-            session_fail(session, "%s", err->message);
-            return false;
-        case MESSAGE_WHOLE:
-            if (!session_handle(session)) {
-                return false;
-            }
-        }
+    if (!has_room(session)) {
+        return SESSION_WAITS;
     }
-    return true;
+    switch (message_read(&session->reader, session->vu.sock, &err)) {
+    case MESSAGE_WAIT:
+        return SESSION_WAITS;
+    case MESSAGE_WHOLE:
+        return session_handle(session) ? SESSION_SERVED : SESSION_ENDS;
+    case MESSAGE_BAD:
+        session_fail(session, "%s", err->message);
+        break;
+    case MESSAGE_END:
+        break;
+    }
+    return SESSION_ENDS;
 }

@@ -15,7 +15,7 @@
 #include "vsock-device.h"
 
 typedef struct Session {
-    /* For its whole life; session_init() takes them. */
+    /* For its whole life; vm.c sets them. */
     uint64_t cid;
     uint32_t max_queue_size;
     uint64_t features;      /* that the device offers */
@@ -27,7 +27,7 @@ typedef struct Session {
     /* For one front-end. */
     bool active;
     bool failed;            /* the front-end broke the rules: end it */
-    bool was_reset;         /* RESET_DEVICE came; vm.c clears it */
+    bool was_reset;         /* RESET_DEVICE came; vm_settle() clears it */
     bool congested;         /* the front-end does not read its replies */
     int reply_fd;           /* to close when the reply is written; -1: none */
     VuDev vu;               /* libvhost-user's: the socket, and replies */
@@ -44,11 +44,14 @@ typedef struct Session {
 bool session_begin(Session *session, int fd);
 void session_end(Session *session);
 
-/*
- * Read and answer what messages there are.  False: the front-end is gone, or
- * has to go; the caller ends the session.
- */
-bool session_serve(Session *session);
+typedef enum SessionResult {
+    SESSION_WAITS,  /* no message yet, or no room for a reply */
+    SESSION_SERVED, /* one message was handled */
+    SESSION_ENDS,   /* the front-end is gone, or has to go: end the session */
+} SessionResult;
+
+/* Read and answer one message, if there is one. */
+SessionResult session_serve(Session *session);
 
 /* A queue is to stop: nobody hears its kicks any more. */
 void session_stop_queue(Session *session, VskQueue queue);

@@ -14,6 +14,9 @@
 /* Milliseconds until accept() is tried again when it ran out of something. */
 #define ACCEPT_RETRY_MS 100
 
+/* Messages handled in one turn of the loop, so that rings get theirs. */
+#define TURN_MESSAGES 16
+
 void vm_end_session(Vm *vm)
 {
     session_end(&vm->session);
@@ -26,6 +29,7 @@ static void vm_begin_session(Vm *vm, int fd)
 {
     if (!session_begin(&vm->session, fd)) {
         log_error(vm->cid, "no memory for a session");
+        vm->retry_ms = loop_now_ms() + ACCEPT_RETRY_MS;
         return;
     }
     loop_unwatch(&vm->loop, &vm->connect);
@@ -68,10 +72,18 @@ static void on_message(void *opaque, uint32_t events)
 {
     Vm *vm = opaque;
 
-    if (session_serve(&vm->session)) {
-        vm_settle(vm);
-    } else {
-        vm_end_session(vm);
+    for (int i = 0; i < TURN_MESSAGES; i++) {
+        switch (session_serve(&vm->session)) {
+        case SESSION_WAITS:
+            return;
+        case SESSION_SERVED:
+            /* Before the next: a stop and a start are two things. */
+            vm_settle(vm);
+            break;
+        case SESSION_ENDS:
+            vm_end_session(vm);
+            return;
+        }
     }
 }
 

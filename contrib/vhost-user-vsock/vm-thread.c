@@ -169,7 +169,9 @@ gpointer vm_thread(gpointer opaque)
 
     guard_enter(&vm->queues);
     gate_pass(vm->gate);
-    vm_accept(vm);
+    if (!vm->stopping) {
+        vm_accept(vm);
+    }
     while (!vm->stopping) {
         unsigned int calls = loop_wait(&vm->loop, vm_timeout_ms(vm));
 
@@ -177,6 +179,7 @@ gpointer vm_thread(gpointer opaque)
         vm_check_broken(vm);
         if (calls && vm->poll_us && vm->told_ok && !vm->told_paused) {
             vm_poll(vm);
+            vm_check_broken(vm);
         }
     }
     vm_say_goodbye(vm);

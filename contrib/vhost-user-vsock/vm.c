@@ -142,10 +142,20 @@ bool vms_start(GPtrArray *vms, bool sandbox, int done_fd, GError **errp)
                  options->socket ? options->socket : "the given descriptor",
                  options->uds_path);
     }
+    for (guint i = 0; !ok && i < vms->len; i++) {
+        Vm *vm = g_ptr_array_index(vms, i);
+
+        vm->stopping = true; /* not one guest without the sandbox */
+    }
     gate.open = true;
     pthread_cond_broadcast(&gate.changed);
     pthread_mutex_unlock(&gate.mutex);
     return ok;
+}
+
+void vm_stop(Vm *vm)
+{
+    eventfd_write(vm->stop_fd, 1);
 }
 
 void vm_free(Vm *vm)
@@ -154,7 +164,7 @@ void vm_free(Vm *vm)
         return;
     }
     if (vm->thread) {
-        eventfd_write(vm->stop_fd, 1);
+        vm_stop(vm);
         g_thread_join(vm->thread);
     }
     session_end(&vm->session);

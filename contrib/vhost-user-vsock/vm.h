@@ -27,6 +27,9 @@ Vm *vm_new(const Options *all, const VmOptions *options, GError **errp);
  */
 bool vms_start(GPtrArray *vms, bool sandbox, int done_fd, GError **errp);
 
+/* Have the thread end, and do not wait for it. */
+void vm_stop(Vm *vm);
+
 /* End the thread, the connections, and take the sockets away.  NULL is fine. */
 void vm_free(Vm *vm);
 
