@@ -118,11 +118,14 @@ static ssize_t socket_writev(VskStream *stream, const struct iovec *iov,
     ssize_t n = vsk_socket_writev(stream, iov, n_iov);
 
     if (n == -EAGAIN && !s->is_wide) {
-        int size = VSK_HOST_SNDBUF;
+        int size = VSK_HOST_SNDBUF, now = 0;
+        socklen_t len = sizeof(now);
 
         s->is_wide = true;
-        /* #syscalls setsockopt */
-        if (setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size,
+        /* #syscalls getsockopt setsockopt */
+        if (getsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &now, &len) == 0 &&
+            now < size &&
+            setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size,
                        sizeof(size)) == 0) {
             n = vsk_socket_writev(stream, iov, n_iov);
         }

@@ -292,8 +292,12 @@ static void test_full_gets_a_larger_buffer(void)
     while (pair.stream->ops->writev(pair.stream, &iov, 1) > 0) {
     }
     wide = send_buffer(&pair);
-    g_assert_cmpint(wide, >, before);
-    g_assert_cmpint(wide, <=, 2 * VSK_HOST_SNDBUF);
+    if (before < VSK_HOST_SNDBUF) {
+        g_assert_cmpint(wide, >, before);
+        g_assert_cmpint(wide, <=, 2 * VSK_HOST_SNDBUF);
+    } else {
+        g_assert_cmpint(wide, ==, before); /* the administrator's is larger */
+    }
     while (read(pair.host, big, len) > 0) {
     }
     while (pair.stream->ops->writev(pair.stream, &iov, 1) > 0) {
