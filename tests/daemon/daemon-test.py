@@ -20,8 +20,8 @@ import box  # noqa: E402
 
 # Each file adds its cases to the one suite.
 for topic in ('options', 'config', 'life', 'vms', 'service', 'protocol',
-              'restart', 'inflight', 'log', 'hostile_vmm', 'hostile_guest',
-              'abuse', 'sandbox'):
+              'restart', 'inflight', 'log', 'hostile_vmm', 'hostile_timing',
+              'hostile_guest', 'abuse', 'sandbox'):
     importlib.import_module('case_' + topic)
 
 

@@ -14,9 +14,10 @@ from tap import Deadline, check
 class Siege:
     """Guest 3 is attacked, guest 4 looks on."""
 
-    def __init__(self, world):
+    def __init__(self, world, *options):
         self.world = world
-        self.daemon = world.start(world.vm(3), world.vm(4), cids=(3, 4))
+        self.daemon = world.start(world.vm(3), world.vm(4), *options,
+                                  cids=(3, 4))
         check_new_guest(world, 3)
         check_new_guest(world, 4)
         self.health = Health(self.daemon)
@@ -64,7 +65,7 @@ class Siege:
             try:
                 yield guest
                 guest.front.catch_up()
-            except (frontend.Gone, frontend.Refused):
+            except (frontend.Gone, frontend.Refused, ConnectionError):
                 pass
             except (Exception, Deadline) as error:
                 raise AssertionError(f'during {what}') from error
@@ -72,6 +73,7 @@ class Siege:
 
     def expect_reason(self, what):
         """The daemon ended the session, and says why."""
+        self.daemon.check_alive()
         said = self.daemon.log()[self.read:]
         self.read += len(said)
         check('ending the session' in said, f'no reason for {what}')
@@ -85,8 +87,8 @@ class Siege:
 
 
 @contextlib.contextmanager
-def siege():
+def siege(*options):
     with World() as world:
-        under = Siege(world)
+        under = Siege(world, *options)
         yield under
         under.end()
