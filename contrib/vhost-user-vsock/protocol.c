@@ -90,12 +90,11 @@ static int reply_u64(VhostUserMsg *msg, uint64_t value)
     return REPLY;
 }
 
-/* One that asks for an acknowledgement is told that it failed. */
 static int fail(Session *session, VhostUserMsg *msg, const char *why)
 {
     close_fds(msg);
     session_fail(session, "%s: %s", name_of(msg), why);
-    return msg->flags & VHOST_USER_NEED_REPLY_MASK ? reply_u64(msg, 1) : DONE;
+    return DONE;
 }
 
 static int fail_errno(Session *session, VhostUserMsg *msg, const char *why,
@@ -578,6 +577,7 @@ static Handler *const handlers[] = {
 static int process_message(VuDev *vu, VhostUserMsg *msg, int *ret_reply)
 {
     Session *session = SESSION_OF(vu);
+    bool wants_reply = msg->flags & VHOST_USER_NEED_REPLY_MASK;
     Handler *handler = NULL;
     int verdict;
 
@@ -587,6 +587,9 @@ static int process_message(VuDev *vu, VhostUserMsg *msg, int *ret_reply)
     log_debug(session->cid, "message %s, %u bytes, %d descriptors",
               name_of(msg), msg->size, msg->fd_num);
     verdict = handler ? handler(session, msg) : LEAVE;
+    if (session->failed && wants_reply) {
+        verdict = reply_u64(msg, 1); /* and then the session ends */
+    }
     *ret_reply = verdict == REPLY;
     return verdict != LEAVE;
 }
