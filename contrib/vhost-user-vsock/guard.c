@@ -13,15 +13,16 @@
 static __thread Queues *guarded;
 
 /* Put empty memory where @at is, if that is in the mapping. */
-static bool patch(void *map, size_t size, const void *at)
+static bool patch(const FileMap *map, const void *at)
 {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
 
-    if (!map || (uintptr_t)at - (uintptr_t)map >= size) {
+    if (!map->at || (uintptr_t)at - (uintptr_t)map->start >= map->size) {
         return false;
     }
     /* All of it: the file is not to be trusted any more. #syscalls mmap */
-    return mmap(map, size, PROT_READ | PROT_WRITE, flags, -1, 0) == map;
+    return mmap(map->start, map->size, PROT_READ | PROT_WRITE, flags, -1,
+                0) == map->start;
 }
 
 static bool patch_any(Queues *queues, const void *at)
@@ -29,12 +30,11 @@ static bool patch_any(Queues *queues, const void *at)
     Memory *memory = &queues->memory;
 
     for (unsigned int i = 0; i < memory->n; i++) {
-        if (patch(memory->regions[i].map, memory->regions[i].map_size, at)) {
+        if (patch(&memory->regions[i].map, at)) {
             return true;
         }
     }
-    return patch(memory->log, memory->log_size, at) ||
-           patch(queues->inflight.map, queues->inflight.map_size, at);
+    return patch(&memory->log_map, at) || patch(&queues->inflight.map, at);
 }
 
 static void on_sigbus(int sig, siginfo_t *info, void *context)

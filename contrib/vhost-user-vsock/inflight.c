@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "inflight.h"
@@ -32,15 +31,14 @@ static int inflight_map(Inflight *inflight, unsigned int n_queues,
                         unsigned int queue_size, size_t size, uint64_t offset,
                         int fd)
 {
-    void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                     (off_t)offset);
+    FileMap map;
+    int ret = file_map(&map, fd, offset, size, 0);
 
-    if (map == MAP_FAILED) {
-        return -errno;
+    if (ret == 0) {
+        inflight_close(inflight);
+        *inflight = (Inflight) { map, n_queues, queue_size };
     }
-    inflight_close(inflight);
-    *inflight = (Inflight) { map, size, n_queues, queue_size };
-    return 0;
+    return ret;
 }
 
 int inflight_create(Inflight *inflight, unsigned int n_queues,
@@ -49,7 +47,7 @@ int inflight_create(Inflight *inflight, unsigned int n_queues,
     size_t size = inflight_size(n_queues, queue_size);
     int fd, ret = 0;
 
-    /* #syscalls memfd_create ftruncate mmap munmap close */
+    /* #syscalls memfd_create ftruncate close */
     fd = memfd_create("vhost-user-vsock-inflight", MFD_CLOEXEC);
     if (fd < 0) {
         return -errno;
@@ -71,11 +69,8 @@ int inflight_open(Inflight *inflight, unsigned int n_queues,
                   int fd)
 {
     size_t needed = inflight_size(n_queues, queue_size);
-    struct stat st;
 
-    /* #syscalls fstat newfstatat */
-    if (size < needed || offset > UINT64_MAX - size || fstat(fd, &st) < 0 ||
-        (uint64_t)st.st_size < offset + needed) {
+    if (size < needed) {
         return -EINVAL;
     }
     return inflight_map(inflight, n_queues, queue_size, needed, offset, fd);
@@ -83,10 +78,7 @@ int inflight_open(Inflight *inflight, unsigned int n_queues,
 
 void inflight_close(Inflight *inflight)
 {
-    if (inflight->map) {
-        munmap(inflight->map, inflight->map_size);
-        inflight->map = NULL;
-    }
+    file_unmap(&inflight->map);
 }
 
 VskVringInflight *inflight_queue(const Inflight *inflight, unsigned int index,
@@ -94,11 +86,11 @@ VskVringInflight *inflight_queue(const Inflight *inflight, unsigned int index,
 {
     VskVringInflight *queue;
 
-    if (!inflight->map || index >= inflight->n_queues ||
+    if (!inflight->map.at || index >= inflight->n_queues ||
         num > inflight->queue_size) {
         return NULL;
     }
-    queue = (VskVringInflight *)((char *)inflight->map +
+    queue = (VskVringInflight *)(inflight->map.at +
                                  index * size_of_queue(inflight->queue_size));
     if (!queue->version) {
         memset(queue, 0, size_of_queue(inflight->queue_size));

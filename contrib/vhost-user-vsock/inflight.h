@@ -11,10 +11,10 @@
 #define VHOST_USER_VSOCK_INFLIGHT_H
 
 #include "vsock-vring.h"
+#include "memory.h"
 
 typedef struct Inflight {
-    void *map;              /* NULL: the front-end has not asked for it */
-    size_t map_size;
+    FileMap map;            /* none: the front-end has not asked for it */
     unsigned int n_queues;
     unsigned int queue_size;
 } Inflight;

@@ -10,13 +10,16 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <linux/magic.h>
+#include <unistd.h>
 
 #include "memory.h"
 
 /* Bytes of a page in the log; the protocol's, not the machine's. */
 #define LOG_PAGE 4096u
 
-/* --- Regions -------------------------------------------------------------- */
+/* --- Files ---------------------------------------------------------------- */
 
 /* Whether a file holds so much: beyond its end is SIGBUS. */
 static bool file_holds(int fd, uint64_t size)
@@ -28,33 +31,79 @@ static bool file_holds(int fd, uint64_t size)
            (!S_ISREG(st.st_mode) || (uint64_t)st.st_size >= size);
 }
 
+/* What mappings of a file begin and end at a multiple of; 0: not known. */
+static uint64_t page_of(int fd)
+{
+    struct statfs fs;
+
+    /* #syscalls fstatfs */
+    if (fstatfs(fd, &fs) < 0) {
+        return 0;
+    }
+    return (uint64_t)(fs.f_type == HUGETLBFS_MAGIC ? fs.f_bsize :
+                      sysconf(_SC_PAGESIZE));
+}
+
+int file_map(FileMap *map, int fd, uint64_t offset, uint64_t size, int flags)
+{
+    uint64_t page, skip, all;
+    void *start;
+
+    if (!size || size > SIZE_MAX / 4 || offset > INT64_MAX - size ||
+        !file_holds(fd, offset + size)) {
+        return -EINVAL;
+    }
+    page = page_of(fd);
+    if (!page || page > SIZE_MAX / 4) {
+        return -EINVAL;
+    }
+    /* munmap() and MAP_FIXED do not round, as mmap() does.
+     * #syscalls mmap munmap */
+    skip = offset % page;
+    all = (skip + size + page - 1) / page * page;
+    start = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_SHARED | flags, fd,
+                 (off_t)(offset - skip));
+    if (start == MAP_FAILED) {
+        return -errno;
+    }
+    *map = (FileMap) { (uint8_t *)start + skip, start, all };
+    return 0;
+}
+
+void file_unmap(FileMap *map)
+{
+    if (map->at) {
+        munmap(map->start, map->size);
+        *map = (FileMap) { 0 };
+    }
+}
+
+/* --- Regions -------------------------------------------------------------- */
+
 int memory_add(Memory *memory, uint64_t gpa, uint64_t size, uint64_t qva,
                uint64_t offset, int fd)
 {
     uint64_t top = UINT64_MAX - size;
-    void *map;
+    FileMap map;
+    int ret;
 
     if (memory->n == MEMORY_MAX_REGIONS) {
         return -ENOSPC;
     }
-    if (!size || gpa > top || qva > top || offset > top ||
-        offset + size > SIZE_MAX / 2 || !file_holds(fd, offset + size)) {
+    if (!size || gpa > top || qva > top || offset > top) {
         return -EINVAL;
     }
-    /* From the file's start: huge pages want offsets that we cannot know.
-     * #syscalls mmap munmap */
-    map = mmap(NULL, offset + size, PROT_READ | PROT_WRITE,
-               MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (map == MAP_FAILED) {
-        return -errno;
+    /* From the file's start: what offsets a device's file wants is unknown. */
+    ret = file_map(&map, fd, 0, offset + size, MAP_NORESERVE);
+    if (ret < 0) {
+        return ret;
     }
     memory->regions[memory->n++] = (MemoryRegion) {
         .gpa = gpa,
         .size = size,
         .qva = qva,
-        .va = (uint8_t *)map + offset,
+        .va = map.at + offset,
         .map = map,
-        .map_size = offset + size,
     };
     return 0;
 }
@@ -65,7 +114,7 @@ bool memory_remove(Memory *memory, uint64_t gpa, uint64_t size, uint64_t qva)
         MemoryRegion *r = &memory->regions[i];
 
         if (r->gpa == gpa && r->size == size && r->qva == qva) {
-            munmap(r->map, r->map_size);
+            file_unmap(&r->map);
             memory->n--;
             memmove(r, r + 1, (memory->n - i) * sizeof(*r));
             memory->hit = 0;
@@ -78,9 +127,7 @@ bool memory_remove(Memory *memory, uint64_t gpa, uint64_t size, uint64_t qva)
 void memory_clear(Memory *memory)
 {
     while (memory->n) {
-        MemoryRegion *r = &memory->regions[--memory->n];
-
-        munmap(r->map, r->map_size);
+        file_unmap(&memory->regions[--memory->n].map);
     }
     memory->hit = 0;
 }
@@ -121,29 +168,23 @@ void *memory_at_qva(const Memory *memory, uint64_t qva, uint64_t size)
 
 int memory_set_log(Memory *memory, uint64_t size, uint64_t offset, int fd)
 {
-    void *log;
+    FileMap map;
+    int ret = file_map(&map, fd, offset, size, 0);
 
-    if (!size || size > SIZE_MAX / 2 || offset > UINT64_MAX - size ||
-        !file_holds(fd, offset + size)) {
-        return -EINVAL;
-    }
-    log = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-               (off_t)offset);
-    if (log == MAP_FAILED) {
-        return -errno;
+    if (ret < 0) {
+        return ret;
     }
     memory_clear_log(memory);
-    memory->log = log;
+    memory->log_map = map;
+    memory->log = map.at;
     memory->log_size = size;
     return 0;
 }
 
 void memory_clear_log(Memory *memory)
 {
-    if (memory->log) {
-        munmap(memory->log, memory->log_size);
-        memory->log = NULL;
-    }
+    file_unmap(&memory->log_map);
+    memory->log = NULL;
 }
 
 void memory_wrote(Memory *memory, uint64_t gpa, uint64_t size)

@@ -15,13 +15,19 @@
 /* What libvhost-user, and so each version of QEMU, can name at the least. */
 #define MEMORY_MAX_REGIONS 32
 
+/* A part of a file in memory. */
+typedef struct FileMap {
+    uint8_t *at;       /* what was asked for; NULL: nothing is mapped */
+    void *start;       /* all that is mapped: whole pages of the file */
+    size_t size;
+} FileMap;
+
 typedef struct MemoryRegion {
     uint64_t gpa;      /* guest physical address */
     uint64_t size;     /* bytes */
     uint64_t qva;      /* the front-end's own address of it */
     uint8_t *va;       /* ours */
-    void *map;         /* what was mapped: from the start of the file on */
-    size_t map_size;
+    FileMap map;       /* from the start of the file on */
 } MemoryRegion;
 
 typedef struct Memory {
@@ -33,10 +39,20 @@ typedef struct Memory {
      * is false the log is there, but not wanted. */
     uint8_t *log;
     size_t log_size;
+    FileMap log_map;
     bool logging;
     int log_fd;        /* an eventfd to tell of new bits; -1: none */
     bool log_grew;     /* there are such */
 } Memory;
+
+/*
+ * Map @size bytes of a file from @offset on, to read and to write, in the pages
+ * that the file has: those of hugetlbfs are larger than the machine's.  @flags
+ * are mmap()'s besides MAP_SHARED; @fd stays the caller's.  0 or a negative
+ * errno.
+ */
+int file_map(FileMap *map, int fd, uint64_t offset, uint64_t size, int flags);
+void file_unmap(FileMap *map);
 
 /* Take a region of a file; @fd stays the caller's.  0 or a negative errno. */
 int memory_add(Memory *memory, uint64_t gpa, uint64_t size, uint64_t qva,

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../memory.h"
@@ -147,6 +148,28 @@ static void test_logs_each_page(void)
     close(fd);
 }
 
+/* Parts that do not begin or end where pages of hugetlbfs do. */
+static void test_huge_pages_leave_no_mapping(void)
+{
+    int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+    FileMap map, was;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0 || ftruncate(fd, 2 * st.st_blksize) < 0 ||
+        file_map(&map, fd, st.st_blksize + PAGE, PAGE, MAP_NORESERVE) < 0) {
+        g_test_skip("no huge pages here");
+        return;
+    }
+    was = map;
+    g_assert_cmpuint(was.size, ==, st.st_blksize);
+    g_assert_true(was.at == (uint8_t *)was.start + PAGE);
+    file_unmap(&map);
+    g_assert_null(map.at);
+    g_assert_cmpint(msync(was.start, PAGE, MS_ASYNC), ==, -1);
+    g_assert_cmpint(errno, ==, ENOMEM); /* nothing is there */
+    close(fd);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -155,6 +178,7 @@ int main(int argc, char **argv)
     TEST("ends-where-a-region-ends", test_ends_where_a_region_ends);
     TEST("removes-what-is-there", test_removes_what_is_there);
     TEST("refuses-what-cannot-be", test_refuses_what_cannot_be);
+    TEST("huge-pages-leave-no-mapping", test_huge_pages_leave_no_mapping);
     TEST("logs-each-page", test_logs_each_page);
     return g_test_run();
 }
