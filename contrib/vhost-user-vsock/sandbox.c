@@ -27,6 +27,11 @@
  * #syscalls exit exit_group rt_sigreturn rt_sigprocmask rt_sigaction
  * #syscalls restart_syscall gettid getpid tgkill clock_gettime gettimeofday
  * #syscalls sched_getaffinity sysinfo getrandom
+ *
+ * What libc makes of calls tagged here and elsewhere where words have 32 bits,
+ * or where send() and recv() are calls of their own.
+ * #syscalls mmap2 ftruncate64 fstat64 lstat64 fstatat64 statx fstatfs64 fcntl64
+ * #syscalls futex_time64 clock_gettime64 ppoll_time64 send recv sigreturn
  */
 
 /*
@@ -69,32 +74,48 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 }
 
 /* Of some calls not every use is allowed: host sockets are AF_UNIX, so no
- * network is reached; no memory becomes code. */
+ * network is reached; no memory becomes code.  s390x keeps the arguments of
+ * mmap() in memory, where no filter sees them. */
 static const struct {
     const char *name;
     struct scmp_arg_cmp condition;
 } limits[] = {
     { "socket", { 0, SCMP_CMP_EQ, AF_UNIX, 0 } },
+#ifndef __s390__
     { "mmap", { 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0 } },
+#endif
+    { "mmap2", { 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0 } },
     { "mprotect", { 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0 } },
 };
+
+/* The mmap() that hides its arguments, where libc has mmap2 for all uses. */
+static bool is_left_out(const char *name)
+{
+#if defined(__i386__) || defined(__m68k__)
+    return strcmp(name, "mmap") == 0;
+#else
+    return false;
+#endif
+}
 
 static int add_rule(scmp_filter_ctx filter, uint32_t action, const char *name)
 {
     int number = seccomp_syscall_resolve_name(name);
+    struct scmp_arg_cmp condition;
+    unsigned int n = 0;
     int ret;
 
-    if (number == __NR_SCMP_ERROR) {
-        return 0; /* not on this machine */
+    if (number == __NR_SCMP_ERROR || is_left_out(name)) {
+        return 0; /* this libseccomp does not know it */
     }
     for (size_t i = 0; i < G_N_ELEMENTS(limits); i++) {
         if (strcmp(name, limits[i].name) == 0) {
-            return seccomp_rule_add_array(filter, action, number, 1,
-                                          &limits[i].condition);
+            n = 1;
+            condition = limits[i].condition;
         }
     }
-    ret = seccomp_rule_add(filter, action, number, 0);
-    return ret == -EDOM ? 0 : ret;
+    ret = seccomp_rule_add_array(filter, action, number, n, &condition);
+    return ret == -EDOM ? 0 : ret; /* not on this machine */
 }
 
 static int add_rules(scmp_filter_ctx filter, uint32_t action,
