@@ -15,6 +15,9 @@
 /* Between two lines of one kind: a hostile guest or front-end fills no disk. */
 #define INTERVAL_MS 10000
 
+/* Lines of one kind within that time, of what a VMM may do often. */
+#define BUDGET_LINES 100
+
 /* Bytes of a line, which holds two paths at the most; the rest is cut off. */
 #define LINE_SIZE 1024
 
@@ -71,6 +74,25 @@ bool log_may_speak(LogShare *share, unsigned int *ret_unsaid)
     share->next_ms = now_ms + INTERVAL_MS;
     share->unsaid = 0;
     return true;
+}
+
+bool log_has_budget(LogBudget *budget, uint64_t cid)
+{
+    int64_t now_ms = loop_now_ms();
+
+    if (now_ms - budget->since_ms >= INTERVAL_MS) {
+        if (budget->unsaid) {
+            log_warning(cid, "%u lines about its VMM left out",
+                        budget->unsaid);
+        }
+        *budget = (LogBudget) { .since_ms = now_ms };
+    }
+    if (budget->said < BUDGET_LINES) {
+        budget->said++;
+        return true;
+    }
+    budget->unsaid++;
+    return false;
 }
 
 static const char *op_name(uint16_t op)

@@ -48,6 +48,15 @@ typedef struct LogRefusals {
 /* What VskDevOps.refused() tells; at most one line of a kind in 10 s. */
 void log_refused(LogRefusals *refusals, VskRefusal why, const VskHdr *hdr);
 
+/* What a front-end can have written, by coming again and again. */
+typedef struct LogBudget {
+    int64_t since_ms;
+    unsigned int said, unsaid;
+} LogBudget;
+
+/* Whether there is room for one more line; says when there was none. */
+bool log_has_budget(LogBudget *budget, uint64_t cid);
+
 /* The same limit for other lines: whether to speak now. */
 bool log_may_speak(LogShare *share, unsigned int *ret_unsaid);
 

@@ -14,15 +14,20 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "guard.h"
 #include "log.h"
+#include "loop.h"
 #include "options.h"
 #include "systemd.h"
 #include "vm.h"
 
 /* Descriptors for two guests with all the flows they can have. */
 #define MAX_FDS 65536
+
+/* How long threads may take to end; a guest's last packets are in it. */
+#define END_MS 2000
 
 /* A descriptor that tells of a signal to end by. */
 static int watch_signals(void)
@@ -93,6 +98,40 @@ static void wait_for_end(int signal_fd, int done_fd, guint n_vms)
     }
 }
 
+/*
+ * Have all threads end, side by side.  One does not if its VMM shares an
+ * eventfd that blocks us: then the others' sockets are taken away, and its own
+ * are left for the next process to take over.
+ */
+static bool end_vms(GPtrArray *vms, int done_fd)
+{
+    struct pollfd fd = { .fd = done_fd, .events = POLLIN };
+    int64_t end_ms = loop_now_ms() + END_MS;
+    bool all = false;
+    eventfd_t done;
+
+    for (guint i = 0; i < vms->len; i++) {
+        vm_stop(g_ptr_array_index(vms, i));
+    }
+    while (!all && loop_now_ms() < end_ms) {
+        all = true;
+        for (guint i = 0; i < vms->len; i++) {
+            all &= vm_has_ended(g_ptr_array_index(vms, i));
+        }
+        if (!all && poll(&fd, 1, END_MS / 10) > 0) {
+            eventfd_read(done_fd, &done);
+        }
+    }
+    for (guint i = 0; !all && i < vms->len; i++) {
+        if (vm_has_ended(g_ptr_array_index(vms, i))) {
+            vm_free(g_ptr_array_index(vms, i));
+        } else {
+            log_error(0, "a VMM blocks its guest's thread; ending without it");
+        }
+    }
+    return all;
+}
+
 static int serve(const Options *options)
 {
     g_autoptr(GPtrArray) vms =
@@ -118,8 +157,8 @@ static int serve(const Options *options)
     systemd_notify("READY=1");
     wait_for_end(signal_fd, done_fd, vms->len);
     systemd_notify("STOPPING=1");
-    for (guint i = 0; i < vms->len; i++) {
-        vm_stop(g_ptr_array_index(vms, i)); /* all at once, then each */
+    if (!end_vms(vms, done_fd)) {
+        _exit(EXIT_FAILURE); /* a thread still runs on what would be freed */
     }
     return EXIT_SUCCESS;
 }

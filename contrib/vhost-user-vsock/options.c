@@ -284,6 +284,34 @@ static bool is_same_path(const char *a, const char *b)
     return a && b && strcmp(a, b) == 0;
 }
 
+/* Whether @path is, or may come to be, one of the sockets beside @uds_path:
+ * that of a port, or of seqpacket clients. */
+static bool is_beside(const char *path, const char *uds_path)
+{
+    size_t len = uds_path ? strlen(uds_path) : 0;
+    const char *rest;
+
+    if (!path || !len || strncmp(path, uds_path, len) || path[len] != '_') {
+        return false;
+    }
+    rest = path + len + 1;
+    return strcmp(rest, "seqpacket") == 0 ||
+           (*rest && strspn(rest, "0123456789") == strlen(rest));
+}
+
+/* A guest could reach the other's sockets as if they were a host program's. */
+static bool check_beside(const VmOptions *a, const VmOptions *b, GError **errp)
+{
+    if (is_beside(a->uds_path, b->uds_path) ||
+        is_beside(a->socket, b->uds_path)) {
+        return FAIL(errp, "%s: a path of guest %" PRIu64 " is where guest %"
+                    PRIu64 " looks for host programs, %s_<port>; choose "
+                    "another", vm_options_origin(a), a->guest_cid,
+                    b->guest_cid, b->uds_path);
+    }
+    return true;
+}
+
 /* What no two guests can share, nor one use twice. */
 static bool check_distinct(const Options *options, GError **errp)
 {
@@ -293,6 +321,9 @@ static bool check_distinct(const Options *options, GError **errp)
         for (guint j = i; j < options->vms->len; j++) {
             const VmOptions *b = g_ptr_array_index(options->vms, j);
 
+            if (!check_beside(a, b, errp) || !check_beside(b, a, errp)) {
+                return false;
+            }
             if (i != j && a->guest_cid == b->guest_cid) {
                 return FAIL(errp, "%s: another guest has the CID %" PRIu64
                             ", too; give each its own",

@@ -30,8 +30,10 @@ void session_fail(Session *session, const char *format, ...)
     va_start(args, format);
     text = g_strdup_vprintf(format, args);
     va_end(args);
-    log_warning(session->cid, "ending the session with the VMM: %s",
-                g_strchomp(text));
+    if (log_has_budget(&session->budget, session->cid)) {
+        log_warning(session->cid, "ending the session with the VMM: %s",
+                    g_strchomp(text));
+    }
 }
 
 /* --- What libvhost-user calls --------------------------------------------- */

@@ -23,6 +23,7 @@ typedef struct Session {
     Queues *queues;
     LoopWatch socket;       /* its callback calls session_serve() */
     LoopWatch kicks[VSK_QUEUE_NUM];
+    LogBudget budget;
 
     /* For one front-end. */
     bool active;

@@ -21,7 +21,9 @@ void vm_end_session(Vm *vm)
 {
     session_end(&vm->session);
     vm_settle(vm);
-    log_info(vm->cid, "the VMM has left");
+    if (log_has_budget(&vm->session.budget, vm->cid)) {
+        log_info(vm->cid, "the VMM has left");
+    }
     vm_accept(vm);
 }
 
@@ -33,7 +35,9 @@ static void vm_begin_session(Vm *vm, int fd)
         return;
     }
     loop_unwatch(&vm->loop, &vm->connect);
-    log_info(vm->cid, "a VMM has connected");
+    if (log_has_budget(&vm->session.budget, vm->cid)) {
+        log_info(vm->cid, "a VMM has connected");
+    }
 }
 
 void vm_accept(Vm *vm)

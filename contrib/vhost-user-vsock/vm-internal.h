@@ -48,6 +48,7 @@ struct Vm {
     bool stopping;
     int64_t retry_ms;  /* when to accept again; 0: the listener is watched */
     GThread *thread;
+    gint ended;        /* atomic: the thread is over, or about to be */
     Gate *gate;        /* the thread waits there first */
     int done_fd;
 

@@ -183,6 +183,7 @@ gpointer vm_thread(gpointer opaque)
         }
     }
     vm_say_goodbye(vm);
+    g_atomic_int_set(&vm->ended, 1);
     eventfd_write(vm->done_fd, 1);
     return NULL;
 }

@@ -158,6 +158,11 @@ void vm_stop(Vm *vm)
     eventfd_write(vm->stop_fd, 1);
 }
 
+bool vm_has_ended(const Vm *vm)
+{
+    return g_atomic_int_get(&vm->ended);
+}
+
 void vm_free(Vm *vm)
 {
     if (!vm) {

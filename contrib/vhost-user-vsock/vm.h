@@ -30,6 +30,9 @@ bool vms_start(GPtrArray *vms, bool sandbox, int done_fd, GError **errp);
 /* Have the thread end, and do not wait for it. */
 void vm_stop(Vm *vm);
 
+/* Whether the thread is over: vm_free() does not wait then. */
+bool vm_has_ended(const Vm *vm);
+
 /* End the thread, the connections, and take the sockets away.  NULL is fine. */
 void vm_free(Vm *vm);
 
