@@ -17,7 +17,8 @@ from frontend import (ADDRESS, ADD_MEM_REG, HEADER, LOG, NEED_REPLY, REGION,
                       SET_VRING_NUM, STATE, U64, VERSION)
 from guest import RX, TX
 from ring import Region, Ring
-from siege import siege
+from siege import REASONS, siege
+from tap import check
 
 EVERY_REQUEST = range(frontend.LAST_REQUEST + 1)
 # As long as the longest that a message's payload can be, and more.
@@ -490,6 +491,16 @@ def send_random(dice, front, fds):
     flags = VERSION | dice.choice((0, 0, NEED_REPLY))
     front.send(dice.choice(EVERY_REQUEST), payload,
                dice.choices(fds, k=dice.choice((0, 0, 1, 1, 2))), flags)
+
+
+@suite.case('/hostile-vmm/log-is-not-filled-by-a-thousand-bad-sessions')
+def _():
+    with siege() as under:
+        for at in range(1000):
+            with under.session(f'bad {at}', negotiate=False) as front:
+                front.send(frontend.LAST_REQUEST)
+        lines = under.daemon.log().count('\n')
+        check(REASONS < lines < 500, f'{lines} lines in the log')
 
 
 @suite.case('/hostile-vmm/front-ends-come-and-go-at-every-step')
