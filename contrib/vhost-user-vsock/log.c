@@ -87,7 +87,7 @@ bool log_has_budget(LogBudget *budget, uint64_t cid)
         }
         *budget = (LogBudget) { .since_ms = now_ms };
     }
-    if (budget->said < BUDGET_LINES) {
+    if (budget->said < BUDGET_LINES || log_level >= LOG_LEVEL_DEBUG) {
         budget->said++;
         return true;
     }
