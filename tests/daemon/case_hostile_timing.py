@@ -6,11 +6,13 @@
 import ctypes
 import errno
 import os
+import signal
+import socket
 import struct
 import time
 
 import frontend
-from box import suite
+from box import World, check_new_guest, suite
 from frontend import (ADDRESS, ADD_MEM_REG, NEED_REPLY, REGION, REM_MEM_REG,
                       SET_MEM_TABLE, SET_VRING_ADDR, SET_VRING_BASE,
                       SET_VRING_KICK, SET_VRING_NUM, STATE, U64, VERSION)
@@ -164,3 +166,49 @@ def _():
                     front.enable_ring(index)
                     os.close(kick)
     os.close(fd)
+
+
+# --- What a VMM shares with the daemon beyond memory --------------------------
+
+def block_call(world, cid):
+    """The daemon's next interrupt of guest @cid never returns."""
+    guest = world.guest(cid)
+    call = os.eventfd(0, os.EFD_NONBLOCK)
+    guest.front.send(frontend.SET_VRING_CALL, U64.pack(TX), [call])
+    guest.front.sync()
+    os.read(call, 8)                    # a new one is called at once
+    os.write(call, struct.pack('=Q', 2**64 - 2))
+    os.set_blocking(call, True)         # for the daemon, too: one description
+    guest.send(RST, 50000, 9999)
+    guest.rings[TX].force_kick()
+    return call
+
+
+@suite.case('/hostile-vmm/eventfd-that-blocks-stops-its-own-guest-only')
+def _():
+    with World() as world:
+        daemon = world.start(world.vm(3), world.vm(4), cids=(3, 4))
+        call = block_call(world, 3)
+        time.sleep(0.2)
+        check_new_guest(world, 4)
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.expect_exit(1, 6)
+        daemon.expect_log('ending without it')
+        check('vhost4.sock' not in os.listdir(world.dir),
+              f'left: {os.listdir(world.dir)}')
+        os.close(call)
+
+
+@suite.case('/hostile-vmm/coming-again-and-again-fills-no-log')
+def _():
+    with World() as world:
+        daemon = world.start()
+        for _ in range(500):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(world.socket_path(3))
+                sock.settimeout(5)
+                sock.sendall(b'\xff' * 12)
+                check(not sock.recv(1), 'it answers')
+        check(len(daemon.log().splitlines()) <= 110,
+              f'{len(daemon.log().splitlines())} lines')
+        check_new_guest(world)

@@ -205,6 +205,24 @@ def _():
                                  f'uds-path={uds_path}', words=[word])
 
 
+@suite.case('/options/path-where-another-guest-looks-is-refused')
+def _():
+    with World() as world:
+        path, uds = world.socket_path, world.uds_path
+        for first, second in (
+                ((path(3), uds(3)), (path(4), uds(3) + '_5')),
+                ((path(3), uds(4) + '_seqpacket'), (path(4), uds(4))),
+                ((uds(4) + '_7', uds(3)), (path(4), uds(4))),
+                ((path(3), uds(3)), (uds(4) + '_7', uds(4)))):
+            refused(world, *(f'--vm=guest-cid={cid},socket={each[0]},'
+                             f'uds-path={each[1]}'
+                             for cid, each in ((3, first), (4, second))),
+                    words=['looks for host programs'])
+        world.start(*(f'--vm=guest-cid={cid},socket={path(cid)},'
+                      f'uds-path={uds(3)}{end}'
+                      for cid, end in ((3, ''), (4, '_5x'))), cids=(3, 4))
+
+
 @suite.case('/options/queue-size-is-the-largest-ring-that-is-taken')
 def _():
     with World() as world:
