@@ -10,8 +10,9 @@ import struct
 
 import frontend
 from box import World, check_new_guest, suite
-from frontend import (ADDRESS, ADD_MEM_REG, FrontEnd, HEADER, LOG, NEED_REPLY, REGION,
-                      REM_MEM_REG, SET_LOG_BASE, SET_MEM_TABLE,
+from frontend import (ADDRESS, ADD_MEM_REG, FrontEnd, HEADER, LOG,
+                      NEED_REPLY, REGION, REM_MEM_REG, SET_LOG_BASE,
+                      SET_MEM_TABLE,
                       SET_VRING_ADDR, SET_VRING_BASE, SET_VRING_CALL,
                       SET_VRING_ENABLE, SET_VRING_ERR, SET_VRING_KICK,
                       SET_VRING_NUM, STATE, U64, VERSION)
