@@ -190,8 +190,8 @@ static VvtDaemon *start_shell(VvtCase *c, const char *command)
 
     /* Listens in its place: a shell cannot. */
     g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
-    g_assert_no_errno(bind(fd, (struct sockaddr *)&addr, sizeof(addr)));
-    g_assert_no_errno(listen(fd, 1));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
+    g_assert_cmpint(listen(fd, 1), ==, 0);
     argv[2] = (char *)command;
     daemon = vvt_daemon_start(&config, 3, c->dir, why);
     g_assert_nonnull(daemon);
