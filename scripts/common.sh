@@ -69,6 +69,28 @@ step() {
     fi
 }
 
+# configure_meson NAME WHAT COMPILER [OPTION…]: have the checkout set up by meson
+# in build/NAME, anew if that was with another compiler or other options.
+# COMPILER may be empty: meson's choice.
+configure_meson() {
+    local name=$1 what=$2 compiler=$3 folder=$build/$1
+    shift 3
+    if [ -e "$folder/build.ninja" ] &&
+       [ "$(cat "$folder/.options" 2>/dev/null)" = "$compiler $*" ]; then
+        return
+    fi
+    say "Configuring $what ($name)"
+    if [ -n "$compiler" ]; then
+        export CC=$compiler
+    fi
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    step "configure-$name" "Configuring $what" \
+        "A missing library? See the log." \
+        meson setup "$folder" "$top" "$@"
+    echo "$compiler $*" >"$folder/.options"
+}
+
 # Run one build at a time in this build folder.
 lock_build() {
     if [ -n "${VSOCK_BUILD_LOCKED:-}" ]; then
