@@ -95,76 +95,28 @@ bool log_has_budget(LogBudget *budget, uint64_t cid)
     return false;
 }
 
-static const char *op_name(uint16_t op)
-{
-    static const char *const names[VSK_OP_NUM] = {
-        [VSK_OP_INVALID] = "INVALID",
-        [VSK_OP_REQUEST] = "REQUEST",
-        [VSK_OP_RESPONSE] = "RESPONSE",
-        [VSK_OP_RST] = "RST",
-        [VSK_OP_SHUTDOWN] = "SHUTDOWN",
-        [VSK_OP_RW] = "RW",
-        [VSK_OP_CREDIT_UPDATE] = "CREDIT_UPDATE",
-        [VSK_OP_CREDIT_REQUEST] = "CREDIT_REQUEST",
-    };
-
-    return op < VSK_OP_NUM ? names[op] : "unknown";
-}
-
-/*
- * What to tell a human, who can do something about it.  The other reasons
- * belong to the daily life of sockets.
- */
-static const char *const warnings[VSK_REFUSED_NUM] = {
-    [VSK_REFUSED_TX_CHAIN_SHORT] =
-        "the guest's driver sent a buffer smaller than a packet header",
-    [VSK_REFUSED_TX_LEN] =
-        "the guest's driver sent a packet longer than its buffer or 64 KiB",
-    [VSK_REFUSED_RX_CHAIN_SHORT] =
-        "the guest's driver offered an RX buffer too small for a packet",
-    [VSK_REFUSED_EVENT_CHAIN_SHORT] =
-        "the guest's driver offered an event buffer too small for an event",
-    [VSK_REFUSED_SRC_CID] =
-        "the guest sent from a CID that is not its own; does the VMM give "
-        "it another one?",
-    [VSK_REFUSED_CREDIT] =
-        "the guest sent more than the window it was told; connection reset",
-    [VSK_REFUSED_BACKLOG] =
-        "a host program does not accept its connections fast enough",
-    [VSK_REFUSED_LIMIT] =
-        "too many connections, or no file descriptors left (ulimit -n)",
-    [VSK_REFUSED_HOST_LINE] =
-        "a host client did not begin with \"CONNECT <port>\"",
-    [VSK_REFUSED_HOST_TIMEOUT] =
-        "a host client did not send its \"CONNECT <port>\" line in time",
-    [VSK_REFUSED_HOST_LIMIT] =
-        "too many host clients that have not sent \"CONNECT <port>\"",
-};
-
 void log_refused(LogRefusals *refusals, VskRefusal why, const VskHdr *hdr)
 {
+    const char *warning = vsk_refusal_warning(why);
     g_autofree char *packet = NULL;
     g_autofree char *more = NULL;
     unsigned int unsaid;
 
-    if (!warnings[why] && log_level < LOG_LEVEL_DEBUG) {
+    if (!warning && log_level < LOG_LEVEL_DEBUG) {
         return;
     }
     if (!log_may_speak(&refusals->shares[why], &unsaid)) {
         return;
     }
-    if (hdr) {
-        packet = g_strdup_printf(" (%s from %" PRIu64 ":%" PRIu32 " to %"
-                                 PRIu64 ":%" PRIu32 ", %" PRIu32 " bytes)",
-                                 op_name(hdr->op), hdr->src_cid,
-                                 hdr->src_port, hdr->dst_cid, hdr->dst_port,
-                                 hdr->len);
-    }
+    packet = hdr ? vsk_packet_describe(hdr) : NULL;
     if (unsaid) {
         more = g_strdup_printf("; %u more since the last such line", unsaid);
     }
-    log_line(warnings[why] ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG,
-             refusals->cid, "%s%s%s",
-             warnings[why] ? warnings[why] : vsk_refusal_name(why),
-             packet ? packet : "", more ? more : "");
+    log_line(warning ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG,
+             refusals->cid, "%s%s%s%s%s",
+             warning ? warning : vsk_refusal_name(why),
+             /* Here the guest's CID is set in two places. */
+             why == VSK_REFUSED_SRC_CID
+                 ? "; does the VMM give it another one?" : "",
+             packet ? " " : "", packet ? packet : "", more ? more : "");
 }

@@ -220,51 +220,6 @@ static bool emulator_set_notification(void *opaque, VskQueue queue,
 
 /* --- Log ------------------------------------------------------------------ */
 
-static const char *op_name(uint16_t op)
-{
-    static const char *const names[VSK_OP_NUM] = {
-        [VSK_OP_INVALID] = "INVALID",
-        [VSK_OP_REQUEST] = "REQUEST",
-        [VSK_OP_RESPONSE] = "RESPONSE",
-        [VSK_OP_RST] = "RST",
-        [VSK_OP_SHUTDOWN] = "SHUTDOWN",
-        [VSK_OP_RW] = "RW",
-        [VSK_OP_CREDIT_UPDATE] = "CREDIT_UPDATE",
-        [VSK_OP_CREDIT_REQUEST] = "CREDIT_REQUEST",
-    };
-
-    return op < VSK_OP_NUM ? names[op] : "unknown";
-}
-
-/*
- * What to tell a human, who can do something about it.  The other reasons
- * belong to the daily life of sockets and are for the trace only.
- */
-static const char *const warnings[VSK_REFUSED_NUM] = {
-    [VSK_REFUSED_TX_CHAIN_SHORT] =
-        "the guest's driver sent a buffer smaller than a packet header",
-    [VSK_REFUSED_TX_LEN] =
-        "the guest's driver sent a packet longer than its buffer or 64 KiB",
-    [VSK_REFUSED_RX_CHAIN_SHORT] =
-        "the guest's driver offered an RX buffer too small for a packet",
-    [VSK_REFUSED_EVENT_CHAIN_SHORT] =
-        "the guest's driver offered an event buffer too small for an event",
-    [VSK_REFUSED_SRC_CID] =
-        "the guest sent from a CID that is not its own",
-    [VSK_REFUSED_CREDIT] =
-        "the guest sent more than the window it was told; connection reset",
-    [VSK_REFUSED_BACKLOG] =
-        "a host program does not accept its connections fast enough",
-    [VSK_REFUSED_LIMIT] =
-        "too many connections, or no file descriptors left (ulimit -n)",
-    [VSK_REFUSED_HOST_LINE] =
-        "a host client did not begin with \"CONNECT <port>\"",
-    [VSK_REFUSED_HOST_TIMEOUT] =
-        "a host client did not send its \"CONNECT <port>\" line in time",
-    [VSK_REFUSED_HOST_LIMIT] =
-        "too many host clients that have not sent \"CONNECT <port>\"",
-};
-
 static void emulator_refused(void *opaque, VskRefusal why, const VskHdr *hdr)
 {
     static const VskHdr none;
@@ -272,15 +227,16 @@ static void emulator_refused(void *opaque, VskRefusal why, const VskHdr *hdr)
     VSockEmulator *e = opaque;
     VSockRefusalLog *log = &e->refusals[why];
     uint64_t cid = e->vsock->guest_cid;
+    const char *warning = vsk_refusal_warning(why);
     g_autofree char *packet = NULL;
     g_autofree char *more = NULL;
     int64_t now_ms;
 
     trace_vhost_vsock_refused(cid, vsk_refusal_name(why),
-                              op_name(h->op), h->src_cid, h->src_port,
+                              vsk_op_name(h->op), h->src_cid, h->src_port,
                               h->dst_cid, h->dst_port, h->len);
-    if (!warnings[why]) {
-        return;
+    if (!warning) {
+        return; /* for the trace only */
     }
 
     now_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
@@ -288,19 +244,13 @@ static void emulator_refused(void *opaque, VskRefusal why, const VskHdr *hdr)
         log->unsaid++;
         return;
     }
-    if (hdr) {
-        packet = g_strdup_printf(" (%s from %" PRIu64 ":%" PRIu32 " to %"
-                                 PRIu64 ":%" PRIu32 ", %" PRIu32 " bytes)",
-                                 op_name(hdr->op), hdr->src_cid,
-                                 hdr->src_port, hdr->dst_cid, hdr->dst_port,
-                                 hdr->len);
-    }
+    packet = hdr ? vsk_packet_describe(hdr) : NULL;
     if (log->unsaid) {
         more = g_strdup_printf("; %u more since the last such line",
                                log->unsaid);
     }
-    warn_report("vhost-vsock: CID %" PRIu64 ": %s%s%s", cid, warnings[why],
-                packet ?: "", more ?: "");
+    warn_report("vhost-vsock: CID %" PRIu64 ": %s%s%s%s", cid, warning,
+                packet ? " " : "", packet ?: "", more ?: "");
     log->next_ms = now_ms + LOG_INTERVAL_MS;
     log->unsaid = 0;
 }
@@ -311,14 +261,15 @@ static void emulator_packet(void *opaque, bool to_guest, const VskHdr *hdr,
 {
     VSockEmulator *e = opaque;
     uint64_t cid = e->vsock->guest_cid;
+    const char *op = vsk_op_name(hdr->op);
 
     if (to_guest) {
-        trace_vhost_vsock_packet_to_guest(cid, op_name(hdr->op), hdr->type,
+        trace_vhost_vsock_packet_to_guest(cid, op, hdr->type,
                                           hdr->src_port, hdr->dst_port,
                                           hdr->len, hdr->flags,
                                           hdr->buf_alloc, hdr->fwd_cnt);
     } else {
-        trace_vhost_vsock_packet_from_guest(cid, op_name(hdr->op), hdr->type,
+        trace_vhost_vsock_packet_from_guest(cid, op, hdr->type,
                                             hdr->src_port, hdr->dst_port,
                                             hdr->len, hdr->flags,
                                             hdr->buf_alloc, hdr->fwd_cnt);

@@ -182,6 +182,17 @@ typedef enum VskRefusal {
 
 const char *vsk_refusal_name(VskRefusal why);
 
+/* What to tell a human, who can do something about it; NULL for the other
+ * reasons, which belong to the daily life of sockets. */
+const char *vsk_refusal_warning(VskRefusal why);
+
+/* "RW", say; "unknown" for any number that is no #VskOp. */
+const char *vsk_op_name(uint16_t op);
+
+/* Op, addresses and length of a packet in words, for a log.  The caller
+ * frees it. */
+char *vsk_packet_describe(const VskHdr *hdr);
+
 /* What the embedder does for the library.  All callbacks are required but
  * @refused and @packet, which may be NULL. */
 typedef struct VskDevOps {

@@ -6,6 +6,8 @@
 
 #include "vsock-device.h"
 
+#include <inttypes.h>
+
 G_DEFINE_QUARK(vsk-error-quark, vsk_error)
 
 static const char *const refusal_names[] = {
@@ -37,4 +39,59 @@ const char *vsk_refusal_name(VskRefusal why)
 {
     g_return_val_if_fail((unsigned int)why < VSK_REFUSED_NUM, "unknown");
     return refusal_names[why];
+}
+
+static const char *const refusal_warnings[VSK_REFUSED_NUM] = {
+    [VSK_REFUSED_TX_CHAIN_SHORT] =
+        "the guest's driver sent a buffer smaller than a packet header",
+    [VSK_REFUSED_TX_LEN] =
+        "the guest's driver sent a packet longer than its buffer or 64 KiB",
+    [VSK_REFUSED_RX_CHAIN_SHORT] =
+        "the guest's driver offered an RX buffer too small for a packet",
+    [VSK_REFUSED_EVENT_CHAIN_SHORT] =
+        "the guest's driver offered an event buffer too small for an event",
+    [VSK_REFUSED_SRC_CID] =
+        "the guest sent from a CID that is not its own",
+    [VSK_REFUSED_CREDIT] =
+        "the guest sent more than the window it was told; connection reset",
+    [VSK_REFUSED_BACKLOG] =
+        "a host program does not accept its connections fast enough",
+    [VSK_REFUSED_LIMIT] =
+        "too many connections, or no file descriptors left (ulimit -n)",
+    [VSK_REFUSED_HOST_LINE] =
+        "a host client did not begin with \"CONNECT <port>\"",
+    [VSK_REFUSED_HOST_TIMEOUT] =
+        "a host client did not send its \"CONNECT <port>\" line in time",
+    [VSK_REFUSED_HOST_LIMIT] =
+        "too many host clients that have not sent \"CONNECT <port>\"",
+};
+
+const char *vsk_refusal_warning(VskRefusal why)
+{
+    g_return_val_if_fail((unsigned int)why < VSK_REFUSED_NUM, NULL);
+    return refusal_warnings[why];
+}
+
+const char *vsk_op_name(uint16_t op)
+{
+    static const char *const names[VSK_OP_NUM] = {
+        [VSK_OP_INVALID] = "INVALID",
+        [VSK_OP_REQUEST] = "REQUEST",
+        [VSK_OP_RESPONSE] = "RESPONSE",
+        [VSK_OP_RST] = "RST",
+        [VSK_OP_SHUTDOWN] = "SHUTDOWN",
+        [VSK_OP_RW] = "RW",
+        [VSK_OP_CREDIT_UPDATE] = "CREDIT_UPDATE",
+        [VSK_OP_CREDIT_REQUEST] = "CREDIT_REQUEST",
+    };
+
+    return op < VSK_OP_NUM ? names[op] : "unknown";
+}
+
+char *vsk_packet_describe(const VskHdr *hdr)
+{
+    return g_strdup_printf("(%s from %" PRIu64 ":%" PRIu32 " to %" PRIu64
+                           ":%" PRIu32 ", %" PRIu32 " bytes)",
+                           vsk_op_name(hdr->op), hdr->src_cid, hdr->src_port,
+                           hdr->dst_cid, hdr->dst_port, hdr->len);
 }

@@ -163,6 +163,34 @@ static void test_each_refusal_has_its_words(void)
     g_test_assert_expected_messages();
 }
 
+static void test_each_op_has_its_name(void)
+{
+    g_assert_cmpstr(vsk_op_name(VSK_OP_INVALID), ==, "INVALID");
+    g_assert_cmpstr(vsk_op_name(VSK_OP_CREDIT_REQUEST), ==, "CREDIT_REQUEST");
+    for (int op = 0; op < VSK_OP_NUM; op++) {
+        g_assert_nonnull(vsk_op_name((uint16_t)op));
+    }
+    g_assert_cmpstr(vsk_op_name(VSK_OP_NUM), ==, "unknown");
+    g_assert_cmpstr(vsk_op_name(UINT16_MAX), ==, "unknown");
+}
+
+static void test_packet_in_words(void)
+{
+    VskHdr hdr = {
+        .src_cid = 3,
+        .dst_cid = 2,
+        .src_port = 1024,
+        .dst_port = 80,
+        .len = 5,
+        .op = VSK_OP_RW,
+    };
+    g_autofree char *text = vsk_packet_describe(&hdr);
+
+    g_assert_cmpstr(text, ==, "(RW from 3:1024 to 2:80, 5 bytes)");
+    g_assert_nonnull(vsk_refusal_warning(VSK_REFUSED_CREDIT));
+    g_assert_null(vsk_refusal_warning(VSK_REFUSED_NO_LISTENER));
+}
+
 static void test_statistics(void)
 {
     g_autoptr(Vm) vm = vm_new();
@@ -389,6 +417,8 @@ int main(int argc, char **argv)
     TEST("many/two-in-one-process", test_two_devices_in_one_process);
     TEST("stats/each-refusal-has-its-words",
          test_each_refusal_has_its_words);
+    TEST("stats/each-op-has-its-name", test_each_op_has_its_name);
+    TEST("stats/packet-in-words", test_packet_in_words);
     TEST("stats/count", test_statistics);
     TEST("driver/none-and-queues-are-left-alone",
          test_queues_are_left_alone_without_driver);
