@@ -10,6 +10,7 @@
 
 #include "host.h"
 #include "limits.h"
+#include "line.h"
 #include "listener.h"
 #include "vsock-path.h"
 
@@ -33,8 +34,7 @@ typedef struct Client {
     uint32_t generation;
     GList link; /* of VskHost.by_age */
     int64_t deadline_ms;
-    unsigned int len; /* bytes in @line */
-    char line[VSK_MAX_LINE + 1];
+    VskLine line;
 } Client;
 
 struct VskHost {
@@ -156,34 +156,6 @@ int64_t vsk_host_next_deadline(const VskHost *host)
 
 /* --- Lines --------------------------------------------------------------- */
 
-/* "CONNECT <port>", in any case, spaces around the port, CR allowed. */
-static bool parse_line(const char *line, uint32_t *ret_port)
-{
-    const char *p = line;
-    uint64_t port = 0;
-    bool any = false;
-
-    if (g_ascii_strncasecmp(p, "CONNECT", 7) != 0 || p[7] != ' ') {
-        return false;
-    }
-    for (p += 7; *p == ' '; p++) {
-    }
-    for (; g_ascii_isdigit(*p); p++) {
-        port = port * 10 + (uint64_t)(*p - '0');
-        any = true;
-        if (port > UINT32_MAX) {
-            return false;
-        }
-    }
-    for (; *p == ' ' || *p == '\r'; p++) {
-    }
-    if (!any || *p) {
-        return false;
-    }
-    *ret_port = (uint32_t)port;
-    return true;
-}
-
 /*
  * Take what is there of the line, and nothing behind it.
  *
@@ -193,9 +165,8 @@ static bool parse_line(const char *line, uint32_t *ret_port)
 static int read_line(Client *client)
 {
     for (;;) {
-        char *at = client->line + client->len;
-        size_t room = VSK_MAX_LINE - client->len;
-        char *newline;
+        size_t room;
+        char *at = vsk_line_room(&client->line, &room);
         ssize_t n;
 
         if (!room) {
@@ -203,13 +174,12 @@ static int read_line(Client *client)
         }
         /* #syscalls recvfrom */
         n = recv(client->fd, at, room, MSG_PEEK);
+        if (n > 0) {
+            n = recv(client->fd, at, vsk_line_part(&client->line, (size_t)n),
+                     0);
+        }
         if (n == 0) {
             return -ECONNRESET;
-        }
-        if (n > 0) {
-            newline = memchr(at, '\n', (size_t)n);
-            n = recv(client->fd, at,
-                     newline ? (size_t)(newline - at) + 1 : (size_t)n, 0);
         }
         if (n < 0) {
             if (errno == EINTR) {
@@ -217,9 +187,7 @@ static int read_line(Client *client)
             }
             return errno == EAGAIN ? 0 : -errno;
         }
-        client->len += (unsigned int)n;
-        if (client->line[client->len - 1] == '\n') {
-            client->line[client->len - 1] = '\0';
+        if (vsk_line_add(&client->line, (size_t)n)) {
             return 1;
         }
     }
@@ -231,10 +199,12 @@ static int read_line(Client *client)
  */
 static int read_line_message(Client *client)
 {
+    size_t room;
+    char *at = vsk_line_room(&client->line, &room);
     ssize_t n;
 
     do {
-        n = recv(client->fd, client->line, VSK_MAX_LINE, MSG_TRUNC);
+        n = recv(client->fd, at, room, MSG_TRUNC);
     } while (n < 0 && errno == EINTR);
     if (n < 0) {
         return errno == EAGAIN ? 0 : -errno;
@@ -242,14 +212,10 @@ static int read_line_message(Client *client)
     if (n == 0) {
         return -ECONNRESET; /* or it sent an empty message, and so left */
     }
-    if (n > VSK_MAX_LINE) {
+    if ((size_t)n > room) {
         return -EPROTO;
     }
-    if (client->line[n - 1] == '\n') {
-        n--;
-    }
-    client->line[n] = '\0';
-    client->len = (unsigned int)n + 1;
+    vsk_line_add(&client->line, (size_t)n);
     return 1;
 }
 
@@ -264,9 +230,7 @@ static VskHostResult serve_client(VskHost *host, Client *client,
     if (result == 0) {
         return VSK_HOST_NOTHING;
     }
-    /* A NUL within the line would hide the rest of it. */
-    if (result == 1 && strlen(client->line) == client->len - 1 &&
-        parse_line(client->line, &port)) {
+    if (result == 1 && vsk_line_parse(&client->line, &port)) {
         ret_news->fd = release_client(host, client);
         ret_news->port = port;
         ret_news->type = client->type;
@@ -276,7 +240,7 @@ static VskHostResult serve_client(VskHost *host, Client *client,
         return VSK_HOST_CLIENT;
     }
     drop_client(host, client);
-    if (result < 0 && result != -EPROTO && client->len == 0) {
+    if (result < 0 && result != -EPROTO && client->line.len == 0) {
         return VSK_HOST_NOTHING; /* came and went: nothing was asked */
     }
     ret_news->why = VSK_REFUSED_HOST_LINE;
@@ -358,7 +322,7 @@ static VskHostResult accept_client(VskHost *host, VskType type,
     client->fd = fd;
     client->watched = false;
     client->type = type;
-    client->len = 0;
+    vsk_line_init(&client->line);
     client->deadline_ms = now_ms + host->line_timeout_ms;
     g_queue_push_tail_link(&host->by_age, &client->link);
     if (result == VSK_HOST_NOTHING) {
