@@ -7,7 +7,7 @@ BUILD ?= build
 # Variables that the scripts read; give them on the command line.
 export QEMU QEMU_CONFIGURE BUILD JOBS KVM GUEST_CID SUITES V
 
-.PHONY: all help qemu lib tools daemon run check install clean distclean
+.PHONY: all help qemu lib tools daemon run check fuzz install clean distclean
 
 all: lib daemon qemu
 
@@ -15,6 +15,7 @@ help:
 	@echo 'make             everything: QEMU with the device, the library, the tools'
 	@echo 'make run         boot a Linux guest with the device and show it at work'
 	@echo 'make check       run every test there is'
+	@echo 'make fuzz        feed the fuzz targets, a minute each, or SECONDS=3600 TARGETS="a b"'
 	@echo 'make lib         the emulator library and nc-vsock alone, in seconds'
 	@echo 'make daemon      vhost-user-vsock, for QEMU as it is and other VMMs'
 	@echo 'make qemu        QEMU with the device, and the replay suite'
@@ -46,6 +47,10 @@ run:
 
 check:
 	@scripts/check
+
+fuzz:
+	@scripts/install-packages lib daemon check
+	@tests/fuzz/run $(if $(SECONDS),--seconds $(SECONDS)) $(TARGETS)
 
 install: daemon
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install-lib

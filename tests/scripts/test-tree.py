@@ -16,7 +16,7 @@ from tap import Skip, Suite, check  # noqa: E402
 # Files that cannot carry a licence line, or are not ours to change.
 NO_SPDX = re.compile(r'^(COPYING|LICENSES/.*|.*/LICENSE|\.gitignore|'
                      r'.*\.(json|patch|rst|png|svg|pcapng|bin|in)|'
-                     r'patches/.*/series|\.mailmap)$')
+                     r'patches/.*/series|\.mailmap|tests/fuzz/corpus/.*)$')
 # Sources whose lines QEMU's own meson.build has already; a qtest program has
 # none for the source of its own name.
 QEMU_BUILDS = ('hw/virtio/vhost-vsock-pci.c', 'tests/qtest/vhost-vsock-test.c')

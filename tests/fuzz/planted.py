@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Bugs put into a copy of the library, each of which a short run must find."""
+
+import os
+import shutil
+import subprocess
+
+from building import Build
+from targets import LIBRARY, TARGETS, TOP
+
+SECONDS = 60 # for each, at the most
+
+# What it is; the target that is to find it; source; words, and their stead.
+PLANTS = [
+]
+
+
+def plant(folder, source, old, new):
+    """A copy of what targets are built of, with one edit."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in (LIBRARY, 'tests/fuzz'):
+        shutil.copytree(os.path.join(TOP, part), os.path.join(folder, part),
+                        ignore=shutil.ignore_patterns('corpus'))
+    path = os.path.join(folder, LIBRARY, 'src', source)
+    with open(path, encoding='utf-8') as f:
+        text = f.read()
+    if text.count(old) != 1:
+        raise RuntimeError('%s has %d times: %s' % (source, text.count(old),
+                                                    old))
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write(text.replace(old, new))
+
+
+def is_found(build, folder, name, seconds):
+    """Whether the target fails, on its corpus or soon after."""
+    fresh = os.path.join(folder, 'new')
+    os.makedirs(fresh)
+    with open(os.path.join(folder, 'log'), 'w', encoding='utf-8') as log:
+        return subprocess.run(
+            [build.program(name), '-max_total_time=%d' % seconds,
+             '-max_len=%d' % TARGETS[name].max_len,
+             '-artifact_prefix=' + folder + os.sep, fresh,
+             os.path.join(TOP, 'tests', 'fuzz', 'corpus', name)],
+            check=False, stdin=subprocess.DEVNULL, stdout=log,
+            stderr=subprocess.STDOUT).returncode != 0
+
+
+def check(base, args):
+    """Plant one after the other; whether each was found."""
+    plants = [p for p in PLANTS if p[1] in args.names]
+    good = True
+    if args.tap:
+        print('1..%d' % len(plants), flush=True)
+    for number, (what, name, source, old, new) in enumerate(plants, 1):
+        folder = os.path.join(base, 'planted')
+        plant(folder, source, old, new)
+        build = Build(os.path.join(base, 'planted-build'), 'sanitize', folder)
+        build.make([name])
+        found = is_found(build, folder, name, args.seconds or SECONDS)
+        good &= found
+        if args.tap:
+            print('%sok %d /fuzz/planted/%s' % ('' if found else 'not ',
+                                                number, what), flush=True)
+        else:
+            print('%-8s %s by %s' % ('found' if found else 'MISSED', what,
+                                     name), flush=True)
+    return good
