@@ -179,6 +179,7 @@ static bool read_environment(VvtConfig *config, bool *ret_asked)
 {
     g_autofree char *backend = env_or_null("VHOST_VSOCK_TEST_BACKEND");
     g_autofree char *slow = env_or_null("VHOST_VSOCK_TEST_SLOW");
+    g_autofree char *iothread = env_or_null("VHOST_VSOCK_TEST_IOTHREAD");
     guint64 factor = 1;
 
     if (slow &&
@@ -187,6 +188,13 @@ static bool read_environment(VvtConfig *config, bool *ret_asked)
                "100 expected", slow);
         return false;
     }
+    if (iothread && strcmp(iothread, "0") != 0 &&
+        strcmp(iothread, "1") != 0) {
+        cannot(config, true, "VHOST_VSOCK_TEST_IOTHREAD=%s: 0 or 1 expected",
+               iothread);
+        return false;
+    }
+    config->iothread = iothread && iothread[0] == '1';
     config->slow = factor;
     config->patience_ms = PATIENCE_MS * factor;
     if (backend && !parse_backend(backend, &config->backend)) {
@@ -309,6 +317,9 @@ char *vvt_config_qemu_args(const VvtConfig *config, uint64_t guest_cid,
     if (config->backend == VVT_BACKEND_VHOST_USER) {
         return vhost_user_args(dir);
     }
+    if (config->iothread && config->backend == VVT_BACKEND_EMULATOR) {
+        g_string_append(args, " -object iothread,id=io0");
+    }
     g_string_append_printf(args, " -device vhost-vsock-pci,id=vsock0,"
                            "addr=04.0,guest-cid=%" PRIu64, guest_cid);
     if (config->has_backend_property) {
@@ -316,7 +327,8 @@ char *vvt_config_qemu_args(const VvtConfig *config, uint64_t guest_cid,
                                vvt_backend_name[config->backend]);
     }
     if (config->backend == VVT_BACKEND_EMULATOR) {
-        g_string_append_printf(args, ",uds-path=%s/%s", dir, VVT_UDS_PATH);
+        g_string_append_printf(args, ",uds-path=%s/%s%s", dir, VVT_UDS_PATH,
+                               config->iothread ? ",iothread=io0" : "");
     }
     return g_string_free(g_steal_pointer(&args), false);
 }

@@ -29,6 +29,7 @@ typedef struct VvtConfig {
     char **daemon;             /* its command line, for vhost-user only */
     uint32_t waive;
     bool has_backend_property; /* the device knows backend= */
+    bool iothread;             /* the emulator shall have one */
     char *cannot;              /* why no script can run; NULL: they can */
     bool is_mistake;           /* ...which is an error of whoever asked */
     unsigned slow;             /* factor for all times to wait */

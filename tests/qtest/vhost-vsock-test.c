@@ -19,6 +19,7 @@
  *   VHOST_VSOCK_TEST_WAIVE    names, ok-port, end, refusals, with ','
  *                             between: what a daemon may do otherwise
  *   VHOST_VSOCK_TEST_SLOW     factor for all times to wait
+ *   VHOST_VSOCK_TEST_IOTHREAD 1: the emulator runs in a thread of its own
  */
 
 #include "qemu/osdep.h"
@@ -31,7 +32,7 @@
     "Environment: QTEST_QEMU_BINARY, VHOST_VSOCK_TEST_DATA,\n"               \
     "VHOST_VSOCK_TEST_BACKEND (emulator, kernel, vhost-user),\n"             \
     "VHOST_VSOCK_TEST_DAEMON, VHOST_VSOCK_TEST_WAIVE (names, ok-port, end,\n" \
-    "refusals), VHOST_VSOCK_TEST_SLOW.\n"                                    \
+    "refusals), VHOST_VSOCK_TEST_SLOW, VHOST_VSOCK_TEST_IOTHREAD (0, 1).\n"  \
     "Options are those of GLib's tests:\n\n"
 
 /* A case that takes longer is stuck. */
