@@ -165,6 +165,7 @@ typedef enum VskRefusal {
     VSK_REFUSED_OP,             /* an op that means nothing in this state */
     VSK_REFUSED_NO_FLOW,        /* no such flow */
     VSK_REFUSED_NO_LISTENER,    /* no host program listens on that port */
+    VSK_REFUSED_UNSAFE_LISTENER, /* of another user, where all may write */
     VSK_REFUSED_BACKLOG,        /* the host program's backlog is full */
     VSK_REFUSED_LIMIT,          /* max_conns, or host fds or ports, used up */
     VSK_REFUSED_CREDIT,         /* more payload than was advertised */
@@ -174,6 +175,7 @@ typedef enum VskRefusal {
     VSK_REFUSED_HOST_LINE,      /* host client: not "CONNECT <port>" */
     VSK_REFUSED_HOST_TIMEOUT,   /* host client: no line in time */
     VSK_REFUSED_HOST_LIMIT,     /* host client: too many without a line */
+    VSK_REFUSED_HOST_GUEST,     /* host client: another device's guest */
     VSK_REFUSED_NOT_READY,      /* host client: the guest runs no driver */
     VSK_REFUSED_REQUEST_TIMEOUT, /* the guest did not answer a REQUEST */
     VSK_REFUSED_CLOSE_TIMEOUT,  /* the guest did not answer a SHUTDOWN */
@@ -253,7 +255,7 @@ typedef struct VskDevConfig {
      * Path of the listening AF_UNIX socket for host clients; with "_<port>"
      * appended, the socket a host program listens on for the guest.  At most
      * VSK_PATH_MAX bytes.  "<path>.lock" beside it is the lock that owns
-     * the CID.
+     * the CID.  See vsock-socket-file.h.
      */
     const char *uds_path;
 
@@ -302,8 +304,9 @@ GQuark vsk_error_quark(void);
 
 typedef enum VskError {
     VSK_ERROR_INVALID,    /* a bad value in the configuration: mend it */
-    VSK_ERROR_CID_TAKEN,  /* a live device holds the lock: choose another CID
-                           * or path, or end the other one */
+    VSK_ERROR_CID_TAKEN,  /* a live device holds the lock, or a live program
+                           * the path: choose another CID or path, or end the
+                           * other one */
     VSK_ERROR_UNSAFE,     /* a file in the way that is not ours to remove, or
                            * a directory others can write to: see the text */
     VSK_ERROR_SYSTEM,     /* a system call failed: see the text */

@@ -21,6 +21,7 @@ static const char *const refusal_names[] = {
     [VSK_REFUSED_OP] = "op has no meaning in this state",
     [VSK_REFUSED_NO_FLOW] = "no such connection",
     [VSK_REFUSED_NO_LISTENER] = "nobody listens on the port",
+    [VSK_REFUSED_UNSAFE_LISTENER] = "listener of another user in the way",
     [VSK_REFUSED_BACKLOG] = "backlog of the listener is full",
     [VSK_REFUSED_LIMIT] = "too many connections",
     [VSK_REFUSED_CREDIT] = "more payload than was advertised",
@@ -29,6 +30,7 @@ static const char *const refusal_names[] = {
     [VSK_REFUSED_HOST_LINE] = "host client sent no valid CONNECT line",
     [VSK_REFUSED_HOST_TIMEOUT] = "host client sent no CONNECT line in time",
     [VSK_REFUSED_HOST_LIMIT] = "too many host clients without CONNECT line",
+    [VSK_REFUSED_HOST_GUEST] = "host client is another device's guest",
     [VSK_REFUSED_NOT_READY] = "guest has no driver running",
     [VSK_REFUSED_REQUEST_TIMEOUT] = "guest did not answer a REQUEST",
     [VSK_REFUSED_CLOSE_TIMEOUT] = "guest did not answer a SHUTDOWN",
@@ -54,6 +56,9 @@ static const char *const refusal_warnings[VSK_REFUSED_NUM] = {
         "the guest sent from a CID that is not its own",
     [VSK_REFUSED_CREDIT] =
         "the guest sent more than the window it was told; connection reset",
+    [VSK_REFUSED_UNSAFE_LISTENER] =
+        "another user's socket lies where the guest connects to; use a "
+        "directory where not everybody may write",
     [VSK_REFUSED_BACKLOG] =
         "a host program does not accept its connections fast enough",
     [VSK_REFUSED_LIMIT] =
@@ -64,6 +69,9 @@ static const char *const refusal_warnings[VSK_REFUSED_NUM] = {
         "a host client did not send its \"CONNECT <port>\" line in time",
     [VSK_REFUSED_HOST_LIMIT] =
         "too many host clients that have not sent \"CONNECT <port>\"",
+    [VSK_REFUSED_HOST_GUEST] =
+        "another guest tried to connect: this uds-path is that guest's with "
+        "\"_<port>\" behind it; choose another",
 };
 
 const char *vsk_refusal_warning(VskRefusal why)

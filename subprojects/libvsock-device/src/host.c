@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -42,6 +43,7 @@ struct VskHost {
     char *path;
     char *shared_path;
     uint32_t line_timeout_ms;
+    uid_t uid; /* whom we run as */
     int epoll_fd;
     bool may_accept[VSK_TYPE_SEQPACKET + 1]; /* there may be connections */
     VskType turn;           /* the listening socket that was accepted from */
@@ -81,6 +83,7 @@ VskHost *vsk_host_new(const char *path, bool seqpacket,
     host->path = g_strdup(path);
     host->shared_path = g_strdup(shared_path);
     host->line_timeout_ms = line_timeout_ms;
+    host->uid = geteuid();
     host->retry_at_ms = -1;
     host->max_clients = VSK_MAX_HOST_CLIENTS;
     g_queue_init(&host->by_age);
@@ -307,6 +310,10 @@ static VskHostResult accept_client(VskHost *host, VskType type,
     int fd = vsk_listener_accept(host->listener, type);
     Client *client;
 
+    if (fd == -EXDEV) {
+        ret_news->why = VSK_REFUSED_HOST_GUEST;
+        return VSK_HOST_REFUSED;
+    }
     if (fd < 0) {
         host->may_accept[type] = false;
         if (fd != -EAGAIN) {
@@ -411,6 +418,32 @@ static int connect_to(int fd, const char *base, uint32_t port)
     return err;
 }
 
+/*
+ * Whether the guest may reach the program at the other end of @fd, found beside
+ * @base.  Who may make files there is the choice of whoever made the directory,
+ * but where everybody may, as in /tmp, it has to be the user who runs us,
+ * root, or the directory's owner.
+ */
+static bool is_trusted(const VskHost *host, int fd, const char *base)
+{
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+    struct stat st;
+    g_autofree char *dir = NULL;
+
+    /* #syscalls getsockopt */
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
+        return false;
+    }
+    if (peer.uid == host->uid || peer.uid == 0) {
+        return true;
+    }
+    dir = g_path_get_dirname(base);
+    /* #syscalls stat newfstatat */
+    return stat(dir, &st) == 0 &&
+           (!(st.st_mode & S_IWOTH) || st.st_uid == peer.uid);
+}
+
 /* Name @fd, so that the host program knows who calls. */
 static void bind_source(int fd, uint64_t guest_cid, uint32_t guest_port,
                         uint64_t unique)
@@ -451,6 +484,7 @@ int vsk_host_connect(const VskHost *host, uint64_t guest_cid,
 {
     int sock_type = type == VSK_TYPE_SEQPACKET ? SOCK_SEQPACKET : SOCK_STREAM;
     int fd = socket(AF_UNIX, sock_type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const char *base = host->path;
     int err;
 
     /* #syscalls socket close */
@@ -459,15 +493,19 @@ int vsk_host_connect(const VskHost *host, uint64_t guest_cid,
         return -1;
     }
     bind_source(fd, guest_cid, guest_port, unique);
-    err = connect_to(fd, host->path, port);
+    err = connect_to(fd, base, port);
     if ((err == -ENOENT || err == -ECONNREFUSED || err == -EPROTOTYPE) &&
         host->shared_path) {
-        err = connect_to(fd, host->shared_path, port);
+        base = host->shared_path;
+        err = connect_to(fd, base, port);
     }
     if (err) {
-        close(fd);
         *ret_why = refusal_of(err);
-        return -1;
+    } else if (is_trusted(host, fd, base)) {
+        return fd;
+    } else {
+        *ret_why = VSK_REFUSED_UNSAFE_LISTENER;
     }
-    return fd;
+    close(fd);
+    return -1;
 }

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Listening AF_UNIX sockets that are this process's alone: a lock beside them
- * says so, outlives nobody, and lets the next one clean up.
+ * The two sockets that host clients connect to, by type; see
+ * vsock-socket-file.h for what is safe about them.
  */
 
 #ifndef VSK_LISTENER_H
@@ -14,10 +14,11 @@ typedef struct VskListener VskListener;
 
 /**
  * vsk_listener_new:
- * @path: of the stream socket; the lock is "@path.lock"
+ * @path: of the stream socket
  * @seqpacket: whether to have a seqpacket socket, too, at "<path>_seqpacket"
  *
- * Lock, remove stale sockets, and listen, mode 0600.
+ * Lock each path by "<path>.lock", remove stale sockets, and listen, mode
+ * 0600.
  *
  * Returns: NULL with @errp set, see #VskError; nothing has changed then, but
  * that stale sockets may be gone.
@@ -31,7 +32,11 @@ void vsk_listener_free(VskListener *listener);
 /* The socket for flows of @type; -1 if there is none. */
 int vsk_listener_get_fd(const VskListener *listener, VskType type);
 
-/* The next connection, non-blocking, the caller's; or a negative errno. */
+/*
+ * The next connection, non-blocking, the caller's; or a negative errno.
+ * -EXDEV: it was another device's guest, and is gone: guests do not reach each
+ * other.
+ */
 int vsk_listener_accept(VskListener *listener, VskType type);
 
 #endif /* VSK_LISTENER_H */

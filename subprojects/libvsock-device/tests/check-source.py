@@ -23,7 +23,8 @@ NAMED = re.compile(r'@([A-Za-z_]\w*)'
 INCLUDE = re.compile(r'^#include "([^"]+)"', re.M)
 TEST_NAME = re.compile(r'Test:[\s*]+(/[\w/-]+)')
 # Headers that any module may include, whatever their place.
-ANYWHERE = {'vsock-device.h', 'vsock-path.h', 'vsock-vring.h', 'limits.h'}
+ANYWHERE = {'vsock-device.h', 'vsock-path.h', 'vsock-socket-file.h',
+            'vsock-vring.h', 'limits.h'}
 # Functions of the system that comments may name.
 SYSTEM = {
     'accept', 'bind', 'close', 'connect', 'epoll_wait', 'flock',

@@ -16,7 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ALL_FILES "3.vsock 3.vsock.lock 3.vsock_seqpacket"
+#define ALL_FILES "3.vsock 3.vsock.lock 3.vsock_seqpacket " \
+                  "3.vsock_seqpacket.lock"
 
 typedef struct Place {
     TempDir *dir;
@@ -149,7 +150,7 @@ static void test_socket_of_the_other_type_is_not_served(void)
     vsk_listener_free(listener);
 }
 
-/* One lock is for both. */
+/* The lock of the first is for both. */
 static void test_taken_is_refused(void)
 {
     g_autoptr(Place) place = place_new();

@@ -262,7 +262,7 @@ static void test_lock_that_is_a_directory_is_refused(void)
     g_autoptr(Place) place = place_new();
 
     g_assert_cmpint(g_mkdir(place->lock, 0700), ==, 0);
-    assert_refused(place->path, VSK_ERROR_SYSTEM, place->lock);
+    assert_refused(place->path, VSK_ERROR_UNSAFE, place->lock);
     assert_list(place, "3.vsock.lock");
 }
 
