@@ -10,18 +10,44 @@ from targets import LIBRARY, TARGETS, TOP
 
 SECONDS = 60 # for each, at the most
 
-# What it is; the target that is to find it; source; words, and their stead.
+# What it is; the target that is to find it; source, from the top or of the
+# library; words, and their stead.
 PLANTS = [
+    ('room-wraps', 'credit', 'credit.c',
+     'int64_t room = (int64_t)credit->peer_buf_alloc - in_flight;',
+     'int32_t room = (int32_t)(credit->peer_buf_alloc - in_flight);'),
+    ('overrun-allowed', 'credit', 'credit.c',
+     '(uint64_t)vsk_credit_held(credit) + len',
+     'vsk_credit_held(credit) + len'),
+    ('header-of-43-bytes', 'hdr', 'pkt.c',
+     'sizeof(wire)) < sizeof(wire)) {', 'sizeof(wire)) < sizeof(wire) - 1) {'),
+    ('slice-forgets-offset', 'hdr', 'pkt.c',
+     'n = MIN(iov[i].iov_len - offset, len - done);',
+     'n = MIN(iov[i].iov_len, len - done);'),
+    ('line-one-byte-too-long', 'line', 'line.c',
+     '*ret_room = VSK_MAX_LINE - line->len;',
+     '*ret_room = VSK_MAX_LINE + 1 - line->len;'),
+    ('port-of-33-bits', 'line', 'line.c',
+     'if (port > UINT32_MAX) {', 'if (port > 2ull * UINT32_MAX) {'),
+    ('ring-one-byte-too-much', 'ring', 'ring.c',
+     'if (size - offset > ring->capacity - ring->used) {',
+     'if (size - offset > ring->capacity - ring->used + 1) {'),
+    ('ring-wraps-late', 'ring', 'ring.c',
+     'uint32_t first = MIN(len, ring->capacity - ring->head);',
+     'uint32_t first = MIN(len, ring->capacity);'),
+    ('length-of-14-bits', 'stage', 'stage.c',
+     '} while (code[n++] & 0x80);', '} while (code[n++] & 0x80 && n < 2);'),
 ]
 
 
 def plant(folder, source, old, new):
     """A copy of what targets are built of, with one edit."""
     shutil.rmtree(folder, ignore_errors=True)
-    for part in (LIBRARY, 'tests/fuzz'):
+    for part in (LIBRARY, 'tests/fuzz', 'tests/qtest', 'contrib'):
         shutil.copytree(os.path.join(TOP, part), os.path.join(folder, part),
-                        ignore=shutil.ignore_patterns('corpus'))
-    path = os.path.join(folder, LIBRARY, 'src', source)
+                        ignore=shutil.ignore_patterns('corpus', '*-data'))
+    path = os.path.join(folder, source if '/' in source else
+                        os.path.join(LIBRARY, 'src', source))
     with open(path, encoding='utf-8') as f:
         text = f.read()
     if text.count(old) != 1:

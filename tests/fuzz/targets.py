@@ -78,4 +78,20 @@ FLAVOURS = {
 }
 
 TARGETS = {
+    'credit': Target('credit beside counters that never wrap',
+                     own('fuzz-credit.c') + library('credit.c'), max_len=256,
+                     check_s=4),
+    'hdr': Target('the packet header, and scattered memory',
+                  own('fuzz-hdr.c') + library('pkt.c'), max_len=512,
+                  check_s=4),
+    'line': Target('the line of a host client, in any pieces',
+                   own('fuzz-line.c') + library('line.c'), max_len=80,
+                   check_s=4),
+    'ring': Target('the staging ring beside a plain queue',
+                   own('fuzz-ring.c') + library('ring.c', 'pkt.c'),
+                   max_len=256, check_s=4),
+    'stage': Target('bytes and messages that wait for the host',
+                    own('fuzz-stage.c') + library('stage.c', 'ring.c',
+                                                  'pkt.c'),
+                    max_len=256, check_s=4),
 }
