@@ -9,22 +9,19 @@
 
 #include <glib.h>
 #include <stdbool.h>
-#include <sys/stat.h>
 
 #include "options.h"
+#include "vsock-socket-file.h"
 
 typedef struct Listener {
     int fd;
     bool is_connection; /* given by --fd: the first and only VMM itself */
-    char *path;         /* to remove at the end; NULL: not ours */
-    dev_t dev;          /* what it is, lest another's be removed */
-    ino_t ino;
+    VskSocketFile *file; /* whose socket @fd is; NULL: it was given */
 } Listener;
 
 void listener_init(Listener *listener);
 
-/* Listen where @options say.  The socket of a program that died is taken over,
- * that of one that lives is not. */
+/* Listen where @options say; vsock-socket-file.h tells what is taken over. */
 bool listener_open(Listener *listener, const VmOptions *options,
                    GError **errp);
 void listener_close(Listener *listener);

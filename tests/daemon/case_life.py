@@ -12,7 +12,7 @@ import threading
 import box
 from box import World, check_new_guest, check_service, suite
 from frontend import FrontEnd
-from guest import Guest
+from guest import Guest, RST, SHUTDOWN
 from tap import check, contains, equal, until
 
 
@@ -164,6 +164,66 @@ def _():
         for path in world.socket_path(), world.uds_path():
             with open(path, encoding='ascii') as file:
                 equal(file.read(), 'precious')
+
+
+@suite.case('/life/paths-of-live-programs-are-kept')
+def _():
+    # What another daemon or a program that knows of no locks listens on.
+    with World() as world:
+        world.start()
+        agent = world.listener(1234)
+        for path in (world.uds_path() + '_seqpacket', world.uds_path() +
+                     '_1234', world.uds_path() + '.lock'):
+            inode = os.stat(path).st_ino
+            box.refused(world, '--guest-cid=4', f'--uds-path={path}',
+                        f'--socket={world.socket_path(4)}',
+                        words=[os.path.basename(path)])
+            box.refused(world, '--guest-cid=4', f'--socket={path}',
+                        f'--uds-path={world.uds_path(4)}',
+                        words=[os.path.basename(path)])
+            equal(os.stat(path).st_ino, inode, path)
+        agent.setblocking(False)
+        try:
+            agent.accept()
+            raise AssertionError('the program was disturbed')
+        except BlockingIOError:
+            pass
+        agent.settimeout(10)
+        with world.guest() as guest:
+            flow = guest.connect(1234, port=50000)
+            agent.accept()[0].close()
+            flow.close()
+
+
+@suite.case('/life/guest-does-not-reach-the-guest-of-another-daemon')
+def _():
+    # Whose uds-path is where the first guest's host programs would be.
+    with World() as world:
+        world.start()
+        path = world.uds_path() + '_5'
+        other = world.start('--guest-cid=4', f'--uds-path={path}',
+                            f'--socket={world.socket_path(4)}', cids=(4,))
+        with world.guest() as guest, world.guest(4) as target:
+            flow = guest.connect(5, port=50000)
+            flow.write(b'CONNECT 22\n')
+            flow.receive(SHUTDOWN, RST)
+            other.expect_log('another guest')
+            equal(target.poll(timeout_s=0.2), None, 'what the other got')
+            check_service(world, guest)
+
+
+@suite.case('/life/of-many-that-start-at-once-one-takes-dead-paths-over')
+def _():
+    with World() as world:
+        world.start().kill()
+        daemons = [world.start(wait=False) for _ in range(8)]
+        until(lambda: sum(daemon.is_alive() for daemon in daemons) == 1,
+              'all but one end', 20)
+        last, = (daemon for daemon in daemons if daemon.is_alive())
+        last.wait_ready(world.socket_path())
+        check_new_guest(world)
+        last.end()
+        equal(world.left(), [])
 
 
 # --- Activation --------------------------------------------------------------
