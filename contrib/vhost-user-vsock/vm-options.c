@@ -225,7 +225,8 @@ static bool use_default_path(VmOptions *vm, GError **errp)
     ret = vsk_path_prepare_dir(dir);
     if (ret < 0) {
         return FAIL(errp, "cannot use directory %s for the host sockets: %s; "
-                    "it must be yours, with mode 0700; or give uds-path",
+                    "it must be yours, with mode 0700, in no directory where "
+                    "all may write; or give uds-path",
                     dir, g_strerror(-ret));
     }
     vm->uds_path = g_strdup(path);

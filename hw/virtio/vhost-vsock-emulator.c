@@ -38,6 +38,33 @@
 
 /* --- Start and stop ------------------------------------------------------- */
 
+static void note_queue_sizes(VSockEmulator *e)
+{
+    for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
+        e->wanted.sizes[i] = virtio_queue_get_num(VIRTIO_DEVICE(e->vsock), i);
+    }
+}
+
+/*
+ * The virtio core looked up where the rings are when the driver enabled each.
+ * Sizes and features that were written since then would lead it beyond
+ * what it has looked up, where it asserts.
+ */
+static void look_up_rings(VSockEmulator *e)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+
+    for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
+        if (virtio_queue_get_desc_addr(vdev, i)) {
+            virtio_queue_set_rings(vdev, i,
+                                   virtio_queue_get_desc_addr(vdev, i),
+                                   virtio_queue_get_avail_addr(vdev, i),
+                                   virtio_queue_get_used_addr(vdev, i));
+        }
+    }
+    note_queue_sizes(e);
+}
+
 static int emulator_set_status(VHostVSock *s, uint8_t status)
 {
     VSockEmulator *e = s->impl;
@@ -54,6 +81,9 @@ static int emulator_set_status(VHostVSock *s, uint8_t status)
     if (!driver_ok) {
         e->wanted.driver_left = true;
         e->wanted.transport_reset = false;
+    }
+    if (driver_ok && !e->wanted.driver_ok) {
+        look_up_rings(e);
     }
     e->wanted.driver_ok = driver_ok;
     e->wanted.running = running;
@@ -89,9 +119,14 @@ static void emulator_queue_enable(VHostVSock *s)
 {
     VSockEmulator *e = s->impl;
 
-    if (e->wanted.driver_ok && e->wanted.running) {
+    if (!e->wanted.driver_ok) {
+        return;
+    }
+    if (e->wanted.running) {
         vhost_vsock_emulator_check_rings(e);
     }
+    note_queue_sizes(e);
+    vhost_vsock_loop_sync(e);
 }
 
 static uint64_t emulator_get_features(VHostVSock *s, uint64_t features,
@@ -294,8 +329,9 @@ static bool choose_paths(VHostVSock *s, char **ret_path, char **ret_shared,
     if (ret < 0) {
         error_setg_errno(errp, -ret, "vhost-vsock: cannot use directory %s "
                          "for host sockets", dir);
-        error_append_hint(errp, "It must be yours, with mode 0700. "
-                          "Otherwise give uds-path.\n");
+        error_append_hint(errp, "It must be yours, with mode 0700, in no "
+                          "directory where all may write. Otherwise give "
+                          "uds-path.\n");
         return false;
     }
     *ret_path = g_strdup(path);

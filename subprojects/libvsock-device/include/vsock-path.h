@@ -43,7 +43,8 @@ int vsk_path_for_seqpacket(const char *base,
 /*
  * Make @dir (and missing parents below $HOME) with mode 0700 if it is not
  * there.  -EPERM: it is there, but belongs to another user, or others may
- * write to it: use another directory.
+ * write to it, or could replace it as they may write to a directory above it
+ * that is not sticky: use another directory.
  */
 int vsk_path_prepare_dir(const char *dir);
 

@@ -103,6 +103,32 @@ static int make_dirs(const char *dir)
     return 0;
 }
 
+/*
+ * Whether nobody can put another directory in the place of @dir, by renaming
+ * one of those above it: a sticky one, as /tmp, lets its entries alone.
+ */
+static int check_parents(const char *dir)
+{
+    char *real = realpath(dir, NULL);
+    struct stat st;
+    char *slash;
+    int err = real ? 0 : -errno;
+
+    while (!err && (slash = strrchr(real, '/'))) {
+        slash[slash == real] = '\0'; /* "/" is the last */
+        if (lstat(real, &st) < 0) {
+            err = -errno;
+        } else if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX)) {
+            err = -EPERM;
+        }
+        if (slash == real) {
+            break;
+        }
+    }
+    free(real);
+    return err;
+}
+
 int vsk_path_prepare_dir(const char *dir)
 {
     struct stat st;
@@ -121,7 +147,7 @@ int vsk_path_prepare_dir(const char *dir)
     if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH))) {
         return -EPERM;
     }
-    return 0;
+    return check_parents(dir);
 }
 
 int vsk_path_format_source(uint64_t cid, uint32_t port, uint64_t unique,

@@ -187,6 +187,40 @@ static void test_dir_writable_by_others_is_refused(void)
     g_assert_cmpint(vsk_path_prepare_dir(tmp->path), ==, -EPERM);
 }
 
+/* Who may write above it could put another in its place. */
+static void test_dir_below_one_of_all_is_refused(void)
+{
+    g_autoptr(TempDir) tmp = temp_dir_new();
+    g_autofree char *open_dir = temp_dir_file(tmp, "open");
+    g_autofree char *dir = temp_dir_file(tmp, "open/cache/vsock");
+    g_autofree char *link = temp_dir_file(tmp, "link");
+    g_autofree char *by_link = temp_dir_file(tmp, "link/vsock");
+
+    g_assert_cmpint(g_mkdir(open_dir, 0700), ==, 0);
+    g_assert_cmpint(vsk_path_prepare_dir(dir), ==, 0);
+    g_assert_cmpint(symlink("open/cache", link), ==, 0);
+    g_assert_cmpint(vsk_path_prepare_dir(by_link), ==, 0);
+    g_assert_cmpint(chmod(open_dir, 0777), ==, 0);
+    g_assert_cmpint(vsk_path_prepare_dir(dir), ==, -EPERM);
+    g_assert_cmpint(vsk_path_prepare_dir(by_link), ==, -EPERM);
+    g_assert_cmpint(chmod(open_dir, 01777), ==, 0);
+    g_assert_cmpint(vsk_path_prepare_dir(dir), ==, 0);
+}
+
+/* Whatever the umask, nobody else may look into what is made. */
+static void test_dir_is_private_whatever_the_umask(void)
+{
+    g_autoptr(TempDir) tmp = temp_dir_new();
+    g_autofree char *dir = temp_dir_file(tmp, "a/b");
+    g_autofree char *above = temp_dir_file(tmp, "a");
+    mode_t old = umask(0);
+
+    g_assert_cmpint(vsk_path_prepare_dir(dir), ==, 0);
+    umask(old);
+    g_assert_cmpint(file_mode(dir), ==, 0700);
+    g_assert_cmpint(file_mode(above), ==, 0700);
+}
+
 static void test_dir_of_another_user_is_refused(void)
 {
     g_autoptr(TempDir) tmp = temp_dir_new();
@@ -365,6 +399,10 @@ int main(int argc, char **argv)
                     test_dir_that_is_there_is_fine);
     g_test_add_func("/path/dir/writable-by-others-is-refused",
                     test_dir_writable_by_others_is_refused);
+    g_test_add_func("/path/dir/below-one-of-all-is-refused",
+                    test_dir_below_one_of_all_is_refused);
+    g_test_add_func("/path/dir/is-private-whatever-the-umask",
+                    test_dir_is_private_whatever_the_umask);
     g_test_add_func("/path/dir/of-another-user-is-refused",
                     test_dir_of_another_user_is_refused);
     g_test_add_func("/path/dir/link-is-refused",
