@@ -102,6 +102,7 @@ typedef struct VskConn {
     uint32_t polled;         /* the mask that is registered */
     uint64_t handle;
     bool is_listed;            /* in the table by its ports */
+    uint64_t counted;          /* bytes of memory, in VskTrim */
 } VskConn;
 
 /**

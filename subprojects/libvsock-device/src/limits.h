@@ -136,6 +136,15 @@
 #define VSK_CALL_PACKETS 256u
 #define VSK_CALL_BYTES   131072u
 
+/*
+ * Bytes of memory that flows have freed and malloc may keep.  Beyond: some time
+ * later it is asked to give them back, which takes it a millisecond and more;
+ * so not for less, and not at each turn of a load.
+ * Test: /trim/memory-of-many-flows-goes-back
+ */
+#define VSK_TRIM_BYTES    (4u << 20)
+#define VSK_TRIM_DELAY_MS 2000u
+
 /* Events taken from epoll at once. */
 #define VSK_POLL_EVENTS 64
 

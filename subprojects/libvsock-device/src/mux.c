@@ -23,6 +23,7 @@
 #include "limits.h"
 #include "rsts.h"
 #include "table.h"
+#include "trim.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
@@ -50,6 +51,7 @@ struct VskMux {
     GQueue ready;                   /* of VskConn, next first */
     GQueue timers[VSK_TIMER_NUM];   /* of VskConn, first to expire first */
     VskRsts rsts;
+    VskTrim trim;
     uint64_t staged_at_most;        /* bytes, over all flows */
     uint64_t conns_opened;
 };
@@ -88,6 +90,7 @@ VskMux *vsk_mux_new(const VskDevConfig *config, VskMuxRefusedFn *refused,
     /* Clients that only wait must not take the descriptors of flows. */
     vsk_host_set_max_clients(host, config->max_conns / 4);
     mux->table = vsk_table_new(config->seed);
+    vsk_trim_init(&mux->trim);
     g_queue_init(&mux->ready);
     for (int i = 0; i < VSK_TIMER_NUM; i++) {
         g_queue_init(&mux->timers[i]);
@@ -103,7 +106,16 @@ VskMux *vsk_mux_new(const VskDevConfig *config, VskMuxRefusedFn *refused,
 
 /* --- Settle -------------------------------------------------------------- */
 
-static void forget(VskMux *mux, VskConn *conn)
+/* Have told how much memory @conn takes. */
+static void count_memory(VskMux *mux, VskConn *conn, int64_t now_ms)
+{
+    uint64_t now = sizeof(*conn) + vsk_stage_memory(&conn->stage);
+
+    vsk_trim_count(&mux->trim, conn->counted, now, now_ms);
+    conn->counted = now;
+}
+
+static void forget(VskMux *mux, VskConn *conn, int64_t now_ms)
 {
     if (conn->is_ready) {
         g_queue_unlink(&mux->ready, &conn->ready_link);
@@ -113,6 +125,7 @@ static void forget(VskMux *mux, VskConn *conn)
     }
     mux->staged_at_most -= vsk_stage_cost(conn->key.type,
                                           conn->credit.buf_alloc);
+    vsk_trim_count(&mux->trim, conn->counted, 0, now_ms);
     vsk_table_remove(mux->table, conn);
     vsk_conn_free(conn);
 }
@@ -178,9 +191,10 @@ static void settle(VskMux *mux, VskConn *conn, int64_t now_ms)
         conn->polled = 0;
     }
     if (vsk_conn_is_dead(conn)) {
-        forget(mux, conn);
+        forget(mux, conn, now_ms);
         return;
     }
+    count_memory(mux, conn, now_ms);
     if (!vsk_conn_in_table(conn)) {
         vsk_table_hide(mux->table, conn);
     }
@@ -197,9 +211,10 @@ void vsk_mux_free(VskMux *mux)
         VskConn *conn = vsk_table_slot(mux->table, i);
 
         if (conn) {
-            forget(mux, conn);
+            forget(mux, conn, 0);
         }
     }
+    vsk_trim_expire(&mux->trim, INT64_MAX);
     vsk_table_free(mux->table);
     vsk_host_free(mux->host);
     if (mux->epoll_fd >= 0) {
@@ -274,6 +289,9 @@ int64_t vsk_mux_next_deadline(const VskMux *mux)
         if (conn && !mux->paused && (at < 0 || conn->timer_at_ms < at)) {
             at = conn->timer_at_ms;
         }
+    }
+    if (mux->trim.at_ms >= 0 && (at < 0 || mux->trim.at_ms < at)) {
+        at = mux->trim.at_ms;
     }
     return at;
 }
@@ -407,7 +425,7 @@ void vsk_mux_from_guest(VskMux *mux, const VskHdr *hdr,
 
     if (conn && conn->phase == VSK_PHASE_DEAD && hdr->op == VSK_OP_REQUEST) {
         /* The ports are used again; an RST now would hit the new flow. */
-        forget(mux, conn);
+        forget(mux, conn, now_ms);
         conn = NULL;
     }
     if (conn) {
@@ -576,6 +594,7 @@ bool vsk_mux_dispatch(VskMux *mux, int64_t now_ms)
     if (!mux->paused) {
         expire(mux, now_ms);
     }
+    vsk_trim_expire(&mux->trim, now_ms);
     return more || mux->host_is_due;
 }
 

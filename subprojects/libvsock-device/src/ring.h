@@ -26,6 +26,12 @@ static inline uint32_t vsk_ring_used(const VskRing *ring)
     return ring->used;
 }
 
+/* Bytes of memory that it takes now. */
+static inline uint32_t vsk_ring_memory(const VskRing *ring)
+{
+    return ring->data ? ring->capacity : 0;
+}
+
 /*
  * Append the bytes of @iov from @offset on.  The caller's credit keeps them
  * within the capacity; false if they are not, and nothing was appended.

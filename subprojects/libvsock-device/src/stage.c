@@ -49,6 +49,11 @@ bool vsk_stage_waits(const VskStage *stage)
     return vsk_ring_used(stage->messages ? &stage->ends : &stage->bytes);
 }
 
+uint64_t vsk_stage_memory(const VskStage *stage)
+{
+    return vsk_ring_memory(&stage->bytes) + vsk_ring_memory(&stage->ends);
+}
+
 uint32_t vsk_stage_used(const VskStage *stage)
 {
     return vsk_ring_used(&stage->bytes);

@@ -34,6 +34,9 @@ uint32_t vsk_stage_window(uint16_t type, uint64_t cost);
 /* Whether there is something that the stream could be written now. */
 bool vsk_stage_waits(const VskStage *stage);
 
+/* Bytes of memory that it takes now. */
+uint64_t vsk_stage_memory(const VskStage *stage);
+
 /* Bytes of the guest in it. */
 uint32_t vsk_stage_used(const VskStage *stage);
 
