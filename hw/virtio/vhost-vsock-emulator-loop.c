@@ -131,6 +131,28 @@ static void loop_carry_out_orders(VSockEmulator *e)
     }
 }
 
+/*
+ * A driver must not change the sizes of its queues, or its features, while it
+ * uses them.  If it does, the rings are not touched any more.
+ */
+static void loop_check_driver(VSockEmulator *e)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+    bool same = vdev->guest_features == e->orders.features;
+
+    if (!e->told_driver_ok || vdev->broken) {
+        return;
+    }
+    for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
+        same = same && virtio_queue_get_num(vdev, i) == e->orders.sizes[i];
+    }
+    if (!same) {
+        virtio_error(vdev, "vhost-vsock: CID %" PRIu64 ": the driver changed "
+                     "its queues' sizes or its features while it uses them",
+                     e->vsock->guest_cid);
+    }
+}
+
 /* Do what is due.  The only place that calls into a live library. */
 static void loop_run(VSockEmulator *e)
 {
@@ -145,6 +167,7 @@ static void loop_run(VSockEmulator *e)
     }
     e->busy = true;
 
+    loop_check_driver(e);
     if (e->orders_due) {
         loop_carry_out_orders(e);
     }

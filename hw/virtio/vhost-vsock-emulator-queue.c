@@ -165,6 +165,9 @@ static void emulator_notify(VSockEmulator *e, VskQueue queue)
     VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
     VirtQueue *vq = emulator_vq(e, queue);
 
+    if (vdev->broken) {
+        return;
+    }
 #if !QEMU_AT_LEAST(10, 2) /* virtio_notify() does it where it has to */
     if (e->iothread) {
         virtio_notify_irqfd(vdev, vq);
@@ -212,8 +215,12 @@ static void emulator_push(void *opaque, VskQueue queue, VskChain *chain,
 static bool emulator_set_notification(void *opaque, VskQueue queue,
                                       bool enable)
 {
-    VirtQueue *vq = emulator_vq(opaque, queue);
+    VSockEmulator *e = opaque;
+    VirtQueue *vq = emulator_vq(e, queue);
 
+    if (VIRTIO_DEVICE(e->vsock)->broken) {
+        return false;
+    }
     virtio_queue_set_notification(vq, enable);
     return enable && !virtio_queue_empty(vq);
 }

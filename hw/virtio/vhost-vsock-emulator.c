@@ -62,6 +62,7 @@ static void look_up_rings(VSockEmulator *e)
                                    virtio_queue_get_used_addr(vdev, i));
         }
     }
+    e->wanted.features = vdev->guest_features;
     note_queue_sizes(e);
 }
 
@@ -87,7 +88,6 @@ static int emulator_set_status(VHostVSock *s, uint8_t status)
     }
     e->wanted.driver_ok = driver_ok;
     e->wanted.running = running;
-    e->wanted.features = vdev->guest_features;
     vhost_vsock_loop_sync(e);
     return 0;
 }

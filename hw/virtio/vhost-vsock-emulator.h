@@ -23,7 +23,8 @@ typedef struct VSockRefusalLog {
 /* A state the library should be in. */
 typedef struct VSockWish {
     bool driver_ok;
-    uint64_t features;    /* if driver_ok */
+    uint64_t features;    /* if driver_ok; and these queue sizes */
+    int sizes[VHOST_VSOCK_VQ_NUM];
     bool running;         /* the VM runs, and the queues are attached */
 
     /* What happened on the way there; false again once the library knows. */

@@ -174,6 +174,22 @@ static bool read_daemon(VvtConfig *config)
     return true;
 }
 
+static bool read_seed(VvtConfig *config)
+{
+    g_autofree char *text = env_or_null("VHOST_VSOCK_TEST_SEED");
+    guint64 seed = 0;
+
+    if (text && !g_ascii_string_to_unsigned(text, 10, 0, UINT32_MAX, &seed,
+                                            NULL)) {
+        cannot(config, true, "VHOST_VSOCK_TEST_SEED=%s: a number of 32 bits "
+               "expected", text);
+        return false;
+    }
+    config->has_seed = text != NULL;
+    config->seed = seed;
+    return true;
+}
+
 /* False: a variable is wrong, which @config then says. */
 static bool read_environment(VvtConfig *config, bool *ret_asked)
 {
@@ -195,6 +211,9 @@ static bool read_environment(VvtConfig *config, bool *ret_asked)
         return false;
     }
     config->iothread = iothread && iothread[0] == '1';
+    if (!read_seed(config)) {
+        return false;
+    }
     config->slow = factor;
     config->patience_ms = PATIENCE_MS * factor;
     if (backend && !parse_backend(backend, &config->backend)) {
@@ -291,44 +310,49 @@ uint64_t vvt_config_guest_cid(const VvtConfig *config)
     return config->backend == VVT_BACKEND_KERNEL ? 0x10000000 + getpid() : 3;
 }
 
+char *vvt_config_device(const VvtConfig *config, uint64_t guest_cid,
+                        const char *dir)
+{
+    g_autoptr(GString) text = g_string_new(device_name(config));
+
+    g_string_append(text, ",id=vsock0,addr=04.0");
+    if (config->backend == VVT_BACKEND_VHOST_USER) {
+        g_string_append(text, ",chardev=daemon0");
+        return g_string_free(g_steal_pointer(&text), false);
+    }
+    g_string_append_printf(text, ",guest-cid=%" PRIu64, guest_cid);
+    if (config->has_backend_property) {
+        g_string_append_printf(text, ",backend=%s",
+                               vvt_backend_name[config->backend]);
+    }
+    if (config->backend == VVT_BACKEND_EMULATOR) {
+        g_string_append_printf(text, ",uds-path=%s/%s%s", dir, VVT_UDS_PATH,
+                               config->iothread ? ",iothread=io0" : "");
+    }
+    return g_string_free(g_steal_pointer(&text), false);
+}
+
 /*
  * A daemon maps the guest's memory, and has the guest's CID from elsewhere.
  *
  * Debian's QEMU has no qtest accelerator, and then takes the next.  The clock
  * and the CPU are of no account here: our firmware halts it.
  */
-static char *vhost_user_args(const char *dir)
-{
-    return g_strdup_printf("-accel qtest -accel tcg"
-                           " -machine pc,memory-backend=ram0 -nodefaults"
-                           " -m %u -object memory-backend-memfd,id=ram0,"
-                           "size=%uM,share=on"
-                           " -chardev socket,id=daemon0,path=%s/%s"
-                           " -device vhost-user-vsock-pci,id=vsock0,"
-                           "addr=04.0,chardev=daemon0",
-                           RAM_MIB, RAM_MIB, dir, VVT_VHOST_SOCKET);
-}
-
 char *vvt_config_qemu_args(const VvtConfig *config, uint64_t guest_cid,
                            const char *dir)
 {
-    g_autoptr(GString) args = g_string_new("-machine pc -nodefaults");
+    g_autofree char *device = vvt_config_device(config, guest_cid, dir);
 
     if (config->backend == VVT_BACKEND_VHOST_USER) {
-        return vhost_user_args(dir);
+        return g_strdup_printf("-accel qtest -accel tcg"
+                               " -machine pc,memory-backend=ram0 -nodefaults"
+                               " -m %u -object memory-backend-memfd,id=ram0,"
+                               "size=%uM,share=on"
+                               " -chardev socket,id=daemon0,path=%s/%s"
+                               " -device %s", RAM_MIB, RAM_MIB, dir,
+                               VVT_VHOST_SOCKET, device);
     }
-    if (config->iothread && config->backend == VVT_BACKEND_EMULATOR) {
-        g_string_append(args, " -object iothread,id=io0");
-    }
-    g_string_append_printf(args, " -device vhost-vsock-pci,id=vsock0,"
-                           "addr=04.0,guest-cid=%" PRIu64, guest_cid);
-    if (config->has_backend_property) {
-        g_string_append_printf(args, ",backend=%s",
-                               vvt_backend_name[config->backend]);
-    }
-    if (config->backend == VVT_BACKEND_EMULATOR) {
-        g_string_append_printf(args, ",uds-path=%s/%s%s", dir, VVT_UDS_PATH,
-                               config->iothread ? ",iothread=io0" : "");
-    }
-    return g_string_free(g_steal_pointer(&args), false);
+    return g_strdup_printf("-machine pc -nodefaults%s -device %s",
+                           config->iothread ? " -object iothread,id=io0" : "",
+                           device);
 }

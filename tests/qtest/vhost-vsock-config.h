@@ -32,6 +32,8 @@ typedef struct VvtConfig {
     bool iothread;             /* the emulator shall have one */
     char *cannot;              /* why no script can run; NULL: they can */
     bool is_mistake;           /* ...which is an error of whoever asked */
+    bool has_seed;
+    uint32_t seed;             /* for "fuzz", instead of the script's */
     unsigned slow;             /* factor for all times to wait */
     unsigned patience_ms;      /* for a daemon to listen, let go, end */
 } VvtConfig;
@@ -56,6 +58,10 @@ bool vvt_config_usable(const VvtConfig *config);
 
 /* A guest CID that suits the backend. */
 uint64_t vvt_config_guest_cid(const VvtConfig *config);
+
+/* What follows -device. */
+char *vvt_config_device(const VvtConfig *config, uint64_t guest_cid,
+                        const char *dir);
 
 /*
  * The options that make QEMU have the device: its address is 00:04.0, its id

@@ -89,7 +89,10 @@ def check_values():
     tables = find(r'(?s)const Name \w+_names\[\] = \{(.*?)\n\};',
                   source('keys'), 7)
     names = [n for t in tables for n in find(r'\{ "([\w-]+)"', t, 2)]
-    return undocumented(names + find(r'\bE\((E[A-Z]+)\)', source('keys'), 15))
+    return undocumented(names + find(r'\bE\((E[A-Z]+)\)', source('keys'), 15) +
+                        find(r'\[VVT_PLACE_\w+\] = "(\w+)"', source('raw'), 8) +
+                        find(r'\{ "([A-Z]+)", (?:VRING|1u)',
+                             source('keys-raw'), 5))
 
 
 def check_environment():

@@ -18,10 +18,6 @@
 
 #define DEVICE_SLOT 4
 
-enum { RX, TX, EVENT, QUEUES };
-
-#define EVENT_CHAINS 4
-
 #define BIOS_SIZE 65536 /* bytes; the machine wants a multiple of it */
 #define RESET_VECTOR 0xfff0
 
@@ -48,9 +44,10 @@ struct VvtDriver {
     QPCIBus *bus;
     QVirtioPCIDevice *dev;
     bool open;
-    VvtRing *ring[QUEUES];
+    VvtRing *ring[VVT_QUEUES];
     GQueue rx_idle;      /* VvtChain, ours to offer */
     bool rx_hold;
+    uint64_t raw_ram;    /* see vvt_driver_raw_ram(); 0: not needed yet */
     GQueue received;     /* VvtPacket */
     GArray *events;      /* uint32_t */
     GQueue tx_waiting;   /* VvtChain, for want of descriptors */
@@ -99,7 +96,6 @@ VvtDriver *vvt_driver_new(const VvtConfig *config, uint64_t guest_cid,
                           const char *dir, VvtTrace trace, void *opaque)
 {
     VvtDriver *driver = g_new0(VvtDriver, 1);
-    QPCIAddress addr = { .devfn = QPCI_DEVFN(DEVICE_SLOT, 0) };
 
     driver->config = config;
     driver->guest_cid = guest_cid;
@@ -187,17 +183,44 @@ GArray *vvt_driver_events(VvtDriver *driver)
     return driver->events;
 }
 
-static void offer_events(VvtDriver *driver)
+QVirtioPCIDevice *vvt_driver_pci(VvtDriver *driver)
+{
+    return driver->dev;
+}
+
+VvtRing *vvt_driver_ring(VvtDriver *driver, unsigned queue)
+{
+    return driver->open ? driver->ring[queue] : NULL;
+}
+
+const QVirtQueue *vvt_driver_queue(VvtDriver *driver, unsigned queue)
+{
+    VvtRing *ring = vvt_driver_ring(driver, queue);
+
+    return ring ? vvt_ring_queue(ring) : NULL;
+}
+
+uint64_t vvt_driver_raw_ram(VvtDriver *driver)
+{
+    if (!driver->raw_ram) {
+        driver->raw_ram = guest_alloc(&driver->alloc, VVT_RAW_RAM);
+    }
+    return driver->raw_ram;
+}
+
+static void offer_events(VvtDriver *driver, unsigned count)
 {
     const uint32_t size = sizeof(struct virtio_vsock_event);
     unsigned i;
 
-    for (i = 0; i < EVENT_CHAINS; i++) {
-        VvtChain *chain = vvt_chain_new(driver->ring[EVENT], &size, 1, true);
+    for (i = 0; i < count; i++) {
+        VvtChain *chain = vvt_chain_new(driver->ring[VVT_EVENT], &size, 1, true);
 
-        g_assert_true(vvt_ring_offer(driver->ring[EVENT], chain));
+        g_assert_true(vvt_ring_offer(driver->ring[VVT_EVENT], chain));
     }
-    vvt_ring_kick(driver->ring[EVENT]);
+    if (count > 0) {
+        vvt_ring_kick(driver->ring[VVT_EVENT]);
+    }
 }
 
 static void offer_idle_rx(VvtDriver *driver)
@@ -207,38 +230,65 @@ static void offer_idle_rx(VvtDriver *driver)
     while (!driver->rx_hold && !g_queue_is_empty(&driver->rx_idle)) {
         VvtChain *chain = g_queue_peek_head(&driver->rx_idle);
 
-        if (!vvt_ring_offer(driver->ring[RX], chain)) {
+        if (!vvt_ring_offer(driver->ring[VVT_RX], chain)) {
             break;
         }
         g_queue_pop_head(&driver->rx_idle);
         any = true;
     }
     if (any) {
-        vvt_ring_kick(driver->ring[RX]);
+        vvt_ring_kick(driver->ring[VVT_RX]);
     }
 }
 
-void vvt_driver_open(VvtDriver *driver, uint64_t features)
+static void negotiate(VvtDriver *driver, uint64_t features, uint32_t omit)
+{
+    QVirtioDevice *vdev = &driver->dev->vdev;
+
+    qvirtio_start_device(vdev);
+    features |= 1ull << VIRTIO_F_VERSION_1;
+    features &= KNOWN_FEATURES & qvirtio_get_features(vdev);
+    if (!(omit & (VVT_OMIT_VERSION_1 | VVT_OMIT_FEATURES_OK))) {
+        qvirtio_set_features(vdev, features);
+        return;
+    }
+    if (omit & VVT_OMIT_VERSION_1) {
+        features &= ~(1ull << VIRTIO_F_VERSION_1);
+    }
+    vvt_raw_set_features(driver, features);
+    if (!(omit & VVT_OMIT_FEATURES_OK)) {
+        vvt_raw_set_status(driver, vvt_raw_status(driver) |
+                           VIRTIO_CONFIG_S_FEATURES_OK);
+    }
+    vdev->features = features;
+    vdev->features_negotiated = true; /* as far as libqos is to know */
+}
+
+void vvt_driver_open(VvtDriver *driver, uint64_t features, uint32_t omit,
+                     unsigned event_chains)
 {
     const uint32_t rx_layout[] = { VVT_HDR_SIZE, VVT_RX_PAYLOAD };
     QVirtioDevice *vdev = &driver->dev->vdev;
     unsigned i;
 
     g_assert_false(driver->open);
-    qvirtio_start_device(vdev);
-    qvirtio_set_features(vdev, features & KNOWN_FEATURES &
-                         qvirtio_get_features(vdev));
-    for (i = 0; i < QUEUES; i++) {
+    negotiate(driver, features, omit);
+    for (i = 0; i < VVT_QUEUES; i++) {
         driver->ring[i] = vvt_ring_new(driver->qts, vdev, &driver->alloc, i);
     }
     for (i = 0; i < VVT_RX_CHAINS; i++) {
         g_queue_push_tail(&driver->rx_idle,
-                          vvt_chain_new(driver->ring[RX], rx_layout,
+                          vvt_chain_new(driver->ring[VVT_RX], rx_layout,
                                         G_N_ELEMENTS(rx_layout), true));
     }
-    qvirtio_set_driver_ok(vdev);
+    if (omit == 0) {
+        qvirtio_set_driver_ok(vdev);
+    } else if (!(omit & VVT_OMIT_DRIVER_OK)) {
+        vvt_raw_set_status(driver, vvt_raw_status(driver) |
+                           VIRTIO_CONFIG_S_DRIVER_OK);
+    }
     driver->open = true;
-    offer_events(driver);
+    offer_events(driver, event_chains);
     offer_idle_rx(driver);
 }
 
@@ -252,12 +302,12 @@ void vvt_driver_close(VvtDriver *driver)
     }
     qvirtio_reset(&driver->dev->vdev);
     while ((chain = g_queue_pop_head(&driver->rx_idle))) {
-        vvt_chain_free(driver->ring[RX], chain);
+        vvt_chain_free(driver->ring[VVT_RX], chain);
     }
     while ((chain = g_queue_pop_head(&driver->tx_waiting))) {
-        vvt_chain_free(driver->ring[TX], chain);
+        vvt_chain_free(driver->ring[VVT_TX], chain);
     }
-    for (i = 0; i < QUEUES; i++) {
+    for (i = 0; i < VVT_QUEUES; i++) {
         g_clear_pointer(&driver->ring[i], vvt_ring_free);
     }
     drop_received(driver);
@@ -325,7 +375,7 @@ bool vvt_driver_migrate(VvtDriver *driver, GString *ret_why)
     }
     wait_for_status(driver->qts, "query-status", "running");
     driver->bus->qts = driver->qts;
-    for (i = 0; driver->open && i < QUEUES; i++) {
+    for (i = 0; driver->open && i < VVT_QUEUES; i++) {
         vvt_ring_set_qts(driver->ring[i], driver->qts);
     }
     return true;
@@ -384,12 +434,12 @@ static bool is_lost(const VvtChain *chain)
 
 static bool offer_tx(VvtDriver *driver, VvtChain *chain)
 {
-    if (!vvt_ring_offer(driver->ring[TX], chain)) {
+    if (!vvt_ring_offer(driver->ring[VVT_TX], chain)) {
         return false;
     }
     driver->tx_lost += is_lost(chain);
     if (!chain->quiet) {
-        vvt_ring_kick(driver->ring[TX]);
+        vvt_ring_kick(driver->ring[VVT_TX]);
     }
     return true;
 }
@@ -410,21 +460,21 @@ bool vvt_driver_send(VvtDriver *driver, const VvtTx *tx, GString *ret_why)
     if (tx->payload_len > 0) {
         memcpy(bytes + VVT_HDR_SIZE, tx->payload, tx->payload_len);
     }
-    chain = vvt_chain_new(driver->ring[TX], (uint32_t *)layout->data,
+    chain = vvt_chain_new(driver->ring[VVT_TX], (uint32_t *)layout->data,
                           layout->len, false);
     chain->indirect = tx->indirect;
     chain->fault = tx->fault;
     chain->wait = tx->wait;
     chain->quiet = tx->quiet;
-    if (vvt_ring_needs(chain) > vvt_ring_size(driver->ring[TX])) {
+    if (vvt_ring_needs(chain) > vvt_ring_size(driver->ring[VVT_TX])) {
         g_string_append_printf(ret_why, "%u descriptors do not fit a ring of "
                                "%u", vvt_ring_needs(chain),
-                               vvt_ring_size(driver->ring[TX]));
-        vvt_chain_free(driver->ring[TX], chain);
+                               vvt_ring_size(driver->ring[VVT_TX]));
+        vvt_chain_free(driver->ring[VVT_TX], chain);
         return false;
     }
     driver->tx_awaited += tx->wait;
-    vvt_chain_write(driver->ring[TX], chain, bytes, total);
+    vvt_chain_write(driver->ring[VVT_TX], chain, bytes, total);
     vvt_flows_sent(driver->flows, &tx->hdr);
     tell_trace(driver, false, &tx->hdr,
                tx->fault ? "laid out wrongly" :
@@ -445,7 +495,7 @@ unsigned vvt_driver_tx_awaited(const VvtDriver *driver)
 unsigned vvt_driver_tx_pending(const VvtDriver *driver)
 {
     return !driver->open ? 0 : driver->tx_waiting.length +
-           vvt_ring_outstanding(driver->ring[TX]) - driver->tx_lost;
+           vvt_ring_outstanding(driver->ring[VVT_TX]) - driver->tx_lost;
 }
 
 static void pump_tx(VvtDriver *driver)
@@ -453,10 +503,10 @@ static void pump_tx(VvtDriver *driver)
     uint32_t written;
     VvtChain *chain;
 
-    while ((chain = vvt_ring_take_used(driver->ring[TX], &written))) {
+    while ((chain = vvt_ring_take_used(driver->ring[VVT_TX], &written))) {
         driver->tx_lost -= is_lost(chain);
         driver->tx_awaited -= chain->wait;
-        vvt_chain_free(driver->ring[TX], chain);
+        vvt_chain_free(driver->ring[VVT_TX], chain);
     }
     while ((chain = g_queue_peek_head(&driver->tx_waiting)) &&
            offer_tx(driver, chain)) {
@@ -481,7 +531,7 @@ void vvt_driver_rx_release(VvtDriver *driver)
 
 unsigned vvt_driver_rx_outstanding(const VvtDriver *driver)
 {
-    return driver->open ? vvt_ring_outstanding(driver->ring[RX]) : 0;
+    return driver->open ? vvt_ring_outstanding(driver->ring[VVT_RX]) : 0;
 }
 
 void vvt_driver_rx_drain_one(VvtDriver *driver, uint16_t op)
@@ -502,17 +552,17 @@ void vvt_driver_rx_drain_one(VvtDriver *driver, uint16_t op)
 bool vvt_driver_rx_offer(VvtDriver *driver, const uint32_t *len, unsigned n,
                          bool indirect, int64_t used, bool kick)
 {
-    VvtChain *chain = vvt_chain_new(driver->ring[RX], len, n, true);
+    VvtChain *chain = vvt_chain_new(driver->ring[VVT_RX], len, n, true);
 
     chain->once = true;
     chain->indirect = indirect;
     chain->want_used = used;
-    if (!vvt_ring_offer(driver->ring[RX], chain)) {
-        vvt_chain_free(driver->ring[RX], chain);
+    if (!vvt_ring_offer(driver->ring[VVT_RX], chain)) {
+        vvt_chain_free(driver->ring[VVT_RX], chain);
         return false;
     }
     if (kick) {
-        vvt_ring_kick(driver->ring[RX]);
+        vvt_ring_kick(driver->ring[VVT_RX]);
     }
     return true;
 }
@@ -538,7 +588,7 @@ static void take_packet(VvtDriver *driver, VvtChain *chain, uint32_t written)
         }
         return;
     }
-    vvt_chain_read(driver->ring[RX], chain, bytes, written);
+    vvt_chain_read(driver->ring[VVT_RX], chain, bytes, written);
     packet = g_new0(VvtPacket, 1);
     vvt_hdr_decode(bytes, &packet->hdr);
     packet->payload = g_bytes_new(bytes + VVT_HDR_SIZE,
@@ -564,12 +614,12 @@ static void pump_rx(VvtDriver *driver)
     VvtChain *chain;
 
     while (!driver->error &&
-           (chain = vvt_ring_take_used(driver->ring[RX], &written))) {
-        if (!vvt_ring_error(driver->ring[RX])) {
+           (chain = vvt_ring_take_used(driver->ring[VVT_RX], &written))) {
+        if (!vvt_ring_error(driver->ring[VVT_RX])) {
             take_packet(driver, chain, written);
         }
         if (chain->once) {
-            vvt_chain_free(driver->ring[RX], chain);
+            vvt_chain_free(driver->ring[VVT_RX], chain);
         } else {
             g_queue_push_tail(&driver->rx_idle, chain);
         }
@@ -579,7 +629,7 @@ static void pump_rx(VvtDriver *driver)
 
 static void pump_events(VvtDriver *driver)
 {
-    VvtRing *ring = driver->ring[EVENT];
+    VvtRing *ring = driver->ring[VVT_EVENT];
     uint32_t written;
     VvtChain *chain;
 
@@ -592,8 +642,11 @@ static void pump_events(VvtDriver *driver)
         vvt_chain_read(ring, chain, (uint8_t *)&id, sizeof(id));
         id = le32_to_cpu(id);
         g_array_append_val(driver->events, id);
-        g_assert_true(vvt_ring_offer(ring, chain));
-        vvt_ring_kick(ring);
+        if (vvt_ring_offer(ring, chain)) {
+            vvt_ring_kick(ring);
+        } else {
+            vvt_chain_free(ring, chain); /* a script's ring now */
+        }
     }
 }
 
@@ -607,7 +660,7 @@ bool vvt_driver_pump(VvtDriver *driver)
     pump_tx(driver);
     pump_rx(driver);
     pump_events(driver);
-    for (i = 0; i < QUEUES && !driver->error; i++) {
+    for (i = 0; i < VVT_QUEUES && !driver->error; i++) {
         if (vvt_ring_error(driver->ring[i])) {
             driver->error = g_strdup(vvt_ring_error(driver->ring[i]));
         }

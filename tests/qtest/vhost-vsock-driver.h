@@ -13,7 +13,12 @@
 
 #include "vhost-vsock-config.h"
 #include "vhost-vsock-flow.h"
+#include "vhost-vsock-raw.h"
 #include "vhost-vsock-ring.h"
+#include "libqos/virtio-pci.h"
+
+/* The queues, by their index. */
+enum { VVT_RX, VVT_TX, VVT_EVENT, VVT_QUEUES };
 
 /* RX buffers kept offered, and how each is laid out: as Linux did long. */
 #define VVT_RX_CHAINS 32
@@ -53,7 +58,15 @@ typedef struct VvtTx {
 typedef void (*VvtTrace)(void *opaque, bool to_guest, const VvtHdr *hdr,
                          const char *note);
 
-typedef struct VvtDriver VvtDriver;
+/* Steps of the initialization that vvt_driver_open() can leave out. */
+typedef enum VvtOmit {
+    VVT_OMIT_VERSION_1 = 1 << 0,
+    VVT_OMIT_FEATURES_OK = 1 << 1,
+    VVT_OMIT_DRIVER_OK = 1 << 2,
+} VvtOmit;
+
+/* Event buffers offered, unless a script says other. */
+#define VVT_EVENT_CHAINS 4
 
 /*
  * Start QEMU with the device.  @trace is called for each packet; @note says
@@ -70,8 +83,12 @@ VvtFlows *vvt_driver_flows(VvtDriver *driver);
 uint64_t vvt_driver_config_cid(VvtDriver *driver);
 uint64_t vvt_driver_offered(VvtDriver *driver);
 
-/* Start the device with @features, as far as it offers them; or reset it. */
-void vvt_driver_open(VvtDriver *driver, uint64_t features);
+/*
+ * Start the device with @features, as far as it offers them, and VERSION_1,
+ * without what is in @omit (of VvtOmit); or reset it.
+ */
+void vvt_driver_open(VvtDriver *driver, uint64_t features, uint32_t omit,
+                     unsigned event_chains);
 void vvt_driver_close(VvtDriver *driver);
 bool vvt_driver_is_open(const VvtDriver *driver);
 
@@ -114,6 +131,17 @@ void vvt_driver_rx_drain_one(VvtDriver *driver, uint16_t op);
  */
 bool vvt_driver_rx_offer(VvtDriver *driver, const uint32_t *len, unsigned n,
                          bool indirect, int64_t used, bool kick);
+
+/* --- For scripts that do it all by themselves ----------------------------- */
+
+QVirtioPCIDevice *vvt_driver_pci(VvtDriver *driver);
+
+/* NULL: the device is closed. */
+VvtRing *vvt_driver_ring(VvtDriver *driver, unsigned queue);
+const QVirtQueue *vvt_driver_queue(VvtDriver *driver, unsigned queue);
+
+/* Guest memory for VVT_PLACE_RAM. */
+uint64_t vvt_driver_raw_ram(VvtDriver *driver);
 
 /*
  * Move what can be moved.  False: the device broke a rule of the rings, which

@@ -126,7 +126,8 @@ bool vvt_hdr_parse(VvtStep *step, bool stride, QObject *obj, GString *what,
                    const char **ret_inner)
 {
     QDict *dict = qobject_to(QDict, obj);
-    bool exact = step->op == VVT_OP_SEND || step->op == VVT_OP_FILL_WINDOW;
+    bool exact = step->op == VVT_OP_SEND || step->op == VVT_OP_WRITE ||
+                 step->op == VVT_OP_FILL_WINDOW;
     const QDictEntry *entry;
 
     if (!dict) {

@@ -6,8 +6,9 @@
 
 #include "qemu/osdep.h"
 #include <poll.h>
+#include "standard-headers/linux/virtio_config.h"
+#include "vhost-vsock-driver.h"
 #include "vhost-vsock-host.h"
-#include "vhost-vsock-ring.h"
 #include "vhost-vsock-script.h"
 
 typedef enum Kind {
@@ -19,6 +20,9 @@ typedef enum Kind {
     KIND_SET,      /* one or more names of @names, as bits: or-ed values */
     KIND_CID,      /* a number, or MY_CID */
     KIND_SPLIT,    /* a number or an array of numbers, bytes */
+    KIND_LIST,     /* a number or an array of numbers, @min … @max */
+    KIND_ADDR,
+    KIND_DESCS,
     KIND_OPS,      /* packet ops, as bits by number */
     KIND_EXPECT,   /* an errno's name, OK, EOF, a number; or several */
     KIND_HDR,
@@ -83,6 +87,28 @@ static const Name feature_names[] = {
     { NULL }
 };
 
+static const Name queue_names[] = {
+    { "rx", VVT_RX }, { "tx", VVT_TX }, { "event", VVT_EVENT }, { NULL }
+};
+
+static const Name status_names[] = {
+    { "RESET", 0 },
+    { "ACKNOWLEDGE", VIRTIO_CONFIG_S_ACKNOWLEDGE },
+    { "DRIVER", VIRTIO_CONFIG_S_DRIVER },
+    { "FEATURES_OK", VIRTIO_CONFIG_S_FEATURES_OK },
+    { "DRIVER_OK", VIRTIO_CONFIG_S_DRIVER_OK },
+    { "NEEDS_RESET", VIRTIO_CONFIG_S_NEEDS_RESET },
+    { "FAILED", VIRTIO_CONFIG_S_FAILED },
+    { NULL }
+};
+
+static const Name omit_names[] = {
+    { "VERSION_1", VVT_OMIT_VERSION_1 },
+    { "FEATURES_OK", VVT_OMIT_FEATURES_OK },
+    { "DRIVER_OK", VVT_OMIT_DRIVER_OK },
+    { NULL }
+};
+
 static const Name backend_names[] = {
     { "emulator", 1u << VVT_BACKEND_EMULATOR },
     { "kernel", 1u << VVT_BACKEND_KERNEL },
@@ -140,6 +166,21 @@ static const KeyInfo keys[] = {
     [VVT_KEY_EXECUTE] = { "execute", KIND_STRING },
     [VVT_KEY_ARGUMENTS] = { "arguments", KIND_OBJECT },
     [VVT_KEY_ERROR] = { "error", KIND_STRING },
+    [VVT_KEY_QUEUE] = { "queue", KIND_CONSTANT, .names = queue_names },
+    [VVT_KEY_AT] = { "at", KIND_ADDR },
+    [VVT_KEY_DESCS] = { "descs", KIND_DESCS },
+    [VVT_KEY_HEADS] = { "heads", KIND_LIST, 0, UINT16_MAX },
+    [VVT_KEY_JUMP] = { "jump", KIND_NUMBER, 0, UINT16_MAX },
+    [VVT_KEY_SIZE] = { "size", KIND_NUMBER, 0, UINT16_MAX },
+    [VVT_KEY_DESC_AT] = { "desc_at", KIND_ADDR },
+    [VVT_KEY_AVAIL_AT] = { "avail_at", KIND_ADDR },
+    [VVT_KEY_USED_AT] = { "used_at", KIND_ADDR },
+    [VVT_KEY_ENABLE] = { "enable", KIND_NUMBER, 0, UINT16_MAX },
+    [VVT_KEY_STATUS] = { "status", KIND_SET, .names = status_names },
+    [VVT_KEY_HAS] = { "has", KIND_SET, .names = status_names },
+    [VVT_KEY_LACKS] = { "lacks", KIND_SET, .names = status_names },
+    [VVT_KEY_OMIT] = { "omit", KIND_SET, .names = omit_names },
+    [VVT_KEY_EVENTS] = { "events", KIND_NUMBER, 0, VVT_EVENT_CHAINS },
     [VVT_KEY_ONLY] = { "only", KIND_SET, .names = backend_names },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(keys) == VVT_KEY_NUM);
@@ -336,6 +377,24 @@ static bool parse_expect_one(QObject *obj, void *opaque, GString *what)
     return true;
 }
 
+typedef struct ListState {
+    const KeyInfo *info;
+    VvtValue *value;
+} ListState;
+
+static bool parse_list_one(QObject *obj, void *opaque, GString *what)
+{
+    ListState *state = opaque;
+    uint64_t number;
+
+    if (!vvt_number_parse(obj, state->info->min, state->info->max, &number,
+                          what)) {
+        return false;
+    }
+    append_to_list(state->value, number);
+    return true;
+}
+
 static bool parse_split_one(QObject *obj, void *opaque, GString *what)
 {
     uint64_t number;
@@ -413,6 +472,7 @@ bool vvt_key_parse(VvtStep *step, VvtKey key, QObject *obj,
     const KeyInfo *info = &keys[key];
     VvtValue *value = &step->value[key];
     SetState set = { info->names, 0 };
+    ListState list = { info, value };
 
     value->set = true;
     switch (info->kind) {
@@ -436,6 +496,12 @@ bool vvt_key_parse(VvtStep *step, VvtKey key, QObject *obj,
         return vvt_each_parse(obj, ret_what, value, parse_expect_one);
     case KIND_SPLIT:
         return parse_split(obj, value, ret_what);
+    case KIND_LIST:
+        return vvt_each_parse(obj, ret_what, &list, parse_list_one);
+    case KIND_ADDR:
+        return vvt_addr_parse(obj, &value->addr, ret_what);
+    case KIND_DESCS:
+        return vvt_descs_parse(step, obj, ret_what);
     default:
         return parse_plain(info, value, obj, ret_what);
     }

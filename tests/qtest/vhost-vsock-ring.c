@@ -30,6 +30,9 @@ struct VvtRing {
     unsigned n_free;
     VvtChain **by_head;
     unsigned outstanding;
+    bool raw;               /* a script's: see vvt_ring_set_raw() */
+    bool raw_bent;          /* its avail->idx tells of heads nobody wrote */
+    unsigned raw_out;       /* heads a script made available, not back */
     char *error;
 };
 
@@ -207,15 +210,32 @@ unsigned vvt_ring_size(const VvtRing *ring)
     return ring->vq->size;
 }
 
+static void write_avail(VvtRing *ring, uint16_t idx, uint16_t head)
+{
+    uint16_t le = cpu_to_le16(head);
+
+    qtest_memwrite(ring->qts, ring->vq->avail +
+                   offsetof(struct vring_avail, ring) +
+                   2 * (idx % ring->vq->size), &le, sizeof(le));
+}
+
+static void write_avail_idx(VvtRing *ring, uint16_t idx)
+{
+    uint16_t le = cpu_to_le16(idx);
+
+    ring->avail_idx = idx;
+    qtest_memwrite(ring->qts, ring->vq->avail +
+                   offsetof(struct vring_avail, idx), &le, sizeof(le));
+}
+
 bool vvt_ring_offer(VvtRing *ring, VvtChain *chain)
 {
     unsigned needs = vvt_ring_needs(chain);
     uint16_t head;
-    uint16_t le;
     unsigned i;
 
     g_assert_cmpuint(needs, >, 0);
-    if (needs > ring->n_free) {
+    if (needs > ring->n_free || ring->raw) {
         return false;
     }
     chain->descs = g_renew(uint16_t, chain->descs, needs);
@@ -240,15 +260,9 @@ bool vvt_ring_offer(VvtRing *ring, VvtChain *chain)
 
     ring->by_head[head] = chain;
     ring->outstanding++;
-    le = cpu_to_le16(chain->fault == VVT_FAULT_BAD_INDEX ?
-                     ring->vq->size + 5 : head);
-    qtest_memwrite(ring->qts, ring->vq->avail +
-                   offsetof(struct vring_avail, ring) +
-                   2 * (ring->avail_idx % ring->vq->size), &le, sizeof(le));
-    ring->avail_idx++;
-    le = cpu_to_le16(ring->avail_idx);
-    qtest_memwrite(ring->qts, ring->vq->avail +
-                   offsetof(struct vring_avail, idx), &le, sizeof(le));
+    write_avail(ring, ring->avail_idx, chain->fault == VVT_FAULT_BAD_INDEX ?
+                                       ring->vq->size + 5 : head);
+    write_avail_idx(ring, ring->avail_idx + 1);
     return true;
 }
 
@@ -287,24 +301,34 @@ void vvt_ring_forget(VvtRing *ring, VvtChain *chain)
     vvt_chain_free(ring, chain);
 }
 
-VvtChain *vvt_ring_take_used(VvtRing *ring, uint32_t *ret_written)
+/* The element at ring->used_idx; false: it is not there yet. */
+static bool read_used(VvtRing *ring, uint32_t *ret_id, uint32_t *ret_len)
 {
     struct vring_used_elem elem;
-    VvtChain *chain;
     uint16_t idx;
-    uint32_t id;
 
     qtest_memread(ring->qts, ring->vq->used +
                   offsetof(struct vring_used, idx), &idx, sizeof(idx));
-    idx = le16_to_cpu(idx);
-    if (idx == ring->used_idx || ring->error) {
-        return NULL;
+    if (le16_to_cpu(idx) == ring->used_idx) {
+        return false;
     }
     qtest_memread(ring->qts, ring->vq->used +
                   offsetof(struct vring_used, ring) +
                   sizeof(elem) * (ring->used_idx % ring->vq->size),
                   &elem, sizeof(elem));
-    id = le32_to_cpu(elem.id);
+    *ret_id = le32_to_cpu(elem.id);
+    *ret_len = le32_to_cpu(elem.len);
+    return true;
+}
+
+VvtChain *vvt_ring_take_used(VvtRing *ring, uint32_t *ret_written)
+{
+    VvtChain *chain;
+    uint32_t id;
+
+    if (ring->error || ring->raw || !read_used(ring, &id, ret_written)) {
+        return NULL;
+    }
     if (id >= ring->vq->size || !ring->by_head[id]) {
         ring->error = g_strdup_printf("queue %u: the device returned "
                                       "descriptor %u, which was not offered "
@@ -315,7 +339,6 @@ VvtChain *vvt_ring_take_used(VvtRing *ring, uint32_t *ret_written)
     ring->used_idx++;
     chain = ring->by_head[id];
     release(ring, chain);
-    *ret_written = le32_to_cpu(elem.len);
     if (!chain->writable && *ret_written != 0) {
         ring->error = g_strdup_printf("queue %u: the device says it wrote %u "
                                       "bytes into a chain it may only read",
@@ -332,4 +355,45 @@ VvtChain *vvt_ring_take_used(VvtRing *ring, uint32_t *ret_written)
 const char *vvt_ring_error(const VvtRing *ring)
 {
     return ring->error;
+}
+
+const QVirtQueue *vvt_ring_queue(const VvtRing *ring)
+{
+    return ring->vq;
+}
+
+void vvt_ring_set_raw(VvtRing *ring)
+{
+    ring->raw = true;
+}
+
+bool vvt_ring_is_raw(const VvtRing *ring)
+{
+    return ring->raw;
+}
+
+void vvt_ring_raw_offer(VvtRing *ring, const uint32_t *heads, unsigned n,
+                        uint16_t jump)
+{
+    unsigned i;
+
+    ring->raw = true;
+    ring->raw_bent |= jump != n;
+    ring->raw_out += n;
+    for (i = 0; i < n; i++) {
+        write_avail(ring, ring->avail_idx + i, heads[i]);
+    }
+    write_avail_idx(ring, ring->avail_idx + jump);
+}
+
+bool vvt_ring_raw_take(VvtRing *ring, uint32_t *ret_id, uint32_t *ret_len)
+{
+    if (!read_used(ring, ret_id, ret_len)) {
+        return false;
+    }
+    ring->used_idx++;
+    if (ring->raw_out > 0 && --ring->raw_out == 0 && !ring->raw_bent) {
+        ring->raw = false;
+    }
+    return true;
 }

@@ -90,4 +90,25 @@ const char *vvt_ring_error(const VvtRing *ring);
 /* Descriptors, out of @chain's, that the device was never to return. */
 void vvt_ring_forget(VvtRing *ring, VvtChain *chain);
 
+/* --- Rings whose descriptors a script writes itself ----------------------- */
+
+const QVirtQueue *vvt_ring_queue(const VvtRing *ring);
+
+/*
+ * The ring is the script's from now on: nothing else is offered or taken,
+ * until all heads made available came back, or the device is reset.
+ */
+void vvt_ring_set_raw(VvtRing *ring);
+bool vvt_ring_is_raw(const VvtRing *ring);
+
+/*
+ * Make @heads available, and move avail->idx by @jump, which is @n for a ring
+ * that is to stay in order.
+ */
+void vvt_ring_raw_offer(VvtRing *ring, const uint32_t *heads, unsigned n,
+                        uint16_t jump);
+
+/* The next element of the used ring, whatever is in it. */
+bool vvt_ring_raw_take(VvtRing *ring, uint32_t *ret_id, uint32_t *ret_len);
+
 #endif /* VHOST_VSOCK_RING_H */

@@ -54,12 +54,29 @@ static const struct {
         B(SOCK_ID) | B(OPTION) | B(VALUE), B(EXPECT) },
     [VVT_OP_SLEEP] = { "sleep", B(MS), 0 },
     [VVT_OP_DEVICE_CLOSE] = { "device-close", 0, 0 },
-    [VVT_OP_DEVICE_OPEN] = { "device-open", 0, B(FEATURES) },
+    [VVT_OP_DEVICE_OPEN] = { "device-open", 0,
+        B(FEATURES) | B(OMIT) | B(EVENTS) },
     [VVT_OP_EVENT] = { "event", B(ID), B(TIMEOUT_MS) },
     [VVT_OP_CONFIG] = { "config", B(GUEST_CID), 0 },
     [VVT_OP_FEATURES] = { "features", 0, B(OFFERED) | B(NOT_OFFERED) },
     [VVT_OP_QMP] = { "qmp", B(EXECUTE), B(ARGUMENTS) | B(ERROR) },
     [VVT_OP_MIGRATE] = { "migrate", 0, 0 },
+    [VVT_OP_WRITE] = { "write", B(AT),
+        B(QUEUE) | B(HDR) | B(PAYLOAD) },
+    [VVT_OP_DESCS] = { "descs", B(DESCS), B(QUEUE) | B(AT) },
+    [VVT_OP_AVAIL] = { "avail", B(HEADS),
+        B(QUEUE) | B(JUMP) | B(KICK) },
+    [VVT_OP_USED] = { "used", 0,
+        B(QUEUE) | B(COUNT) | B(ID) | B(USED) | B(EXPECT) | B(TIMEOUT_MS) },
+    [VVT_OP_KICK] = { "kick", B(QUEUE), 0 },
+    [VVT_OP_SET_QUEUE] = { "set-queue", B(QUEUE),
+        B(SIZE) | B(DESC_AT) | B(AVAIL_AT) | B(USED_AT) | B(ENABLE) },
+    [VVT_OP_SET_FEATURES] = { "set-features", B(FEATURES), 0 },
+    [VVT_OP_SET_STATUS] = { "set-status", B(STATUS), 0 },
+    [VVT_OP_STATUS] = { "status", 0, B(HAS) | B(LACKS) | B(TIMEOUT_MS) },
+    [VVT_OP_ALIVE] = { "alive", 0, 0 },
+    [VVT_OP_RECOVER] = { "recover", 0, B(FEATURES) },
+    [VVT_OP_FUZZ] = { "fuzz", B(MS), B(SEED) },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(ops) == VVT_OP_NUM);
 
@@ -112,6 +129,7 @@ static void step_free(gpointer data)
     }
     vvt_hdr_spec_clear(&step->hdr);
     vvt_payload_clear(&step->payload);
+    g_free(step->descs);
     g_free(step);
 }
 

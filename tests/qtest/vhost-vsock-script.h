@@ -14,6 +14,7 @@
 #include "vhost-vsock-match.h"
 #include "vhost-vsock-payload.h"
 #include "vhost-vsock-qobject.h"
+#include "vhost-vsock-raw.h"
 
 /* What the packets run against; the bits of "only" and "_requires". */
 typedef enum VvtBackend {
@@ -53,6 +54,18 @@ typedef enum VvtOp {
     VVT_OP_FEATURES,
     VVT_OP_QMP,
     VVT_OP_MIGRATE,
+    VVT_OP_WRITE,
+    VVT_OP_DESCS,
+    VVT_OP_AVAIL,
+    VVT_OP_USED,
+    VVT_OP_KICK,
+    VVT_OP_SET_QUEUE,
+    VVT_OP_SET_FEATURES,
+    VVT_OP_SET_STATUS,
+    VVT_OP_STATUS,
+    VVT_OP_ALIVE,
+    VVT_OP_RECOVER,
+    VVT_OP_FUZZ,
     VVT_OP_NUM
 } VvtOp;
 
@@ -102,6 +115,21 @@ typedef enum VvtKey {
     VVT_KEY_EXECUTE,
     VVT_KEY_ARGUMENTS,
     VVT_KEY_ERROR,
+    VVT_KEY_QUEUE,
+    VVT_KEY_AT,
+    VVT_KEY_DESCS,
+    VVT_KEY_HEADS,
+    VVT_KEY_JUMP,
+    VVT_KEY_SIZE,
+    VVT_KEY_DESC_AT,
+    VVT_KEY_AVAIL_AT,
+    VVT_KEY_USED_AT,
+    VVT_KEY_ENABLE,
+    VVT_KEY_STATUS,
+    VVT_KEY_HAS,
+    VVT_KEY_LACKS,
+    VVT_KEY_OMIT,
+    VVT_KEY_EVENTS,
     VVT_KEY_ONLY,
     VVT_KEY_NUM
 } VvtKey;
@@ -117,6 +145,7 @@ typedef struct VvtValue {
     uint32_t *list;   /* numbers */
     unsigned n_list;
     QObject *obj;
+    VvtAddr addr;
 } VvtValue;
 
 typedef struct VvtStep {
@@ -127,6 +156,8 @@ typedef struct VvtStep {
     VvtHdrSpec hdr;
     uint64_t stride[VVT_FIELD_NUM];
     VvtPayload payload;
+    VvtDesc *descs;
+    unsigned n_descs;
 } VvtStep;
 
 typedef struct VvtScript {
@@ -193,6 +224,10 @@ bool vvt_each_parse(QObject *obj, GString *what, void *opaque,
 /* "hdr", or "stride" (vhost-vsock-keys-hdr.c). */
 bool vvt_hdr_parse(VvtStep *step, bool stride, QObject *obj, GString *what,
                    const char **ret_inner);
+
+/* A number, or a place and how far from it (vhost-vsock-keys-raw.c). */
+bool vvt_addr_parse(QObject *obj, VvtAddr *ret_addr, GString *what);
+bool vvt_descs_parse(VvtStep *step, QObject *obj, GString *what);
 
 /* An errno's name, "OK" or "EOF"; false: none of them. */
 bool vvt_expect_parse(const char *name, uint32_t *ret_code);

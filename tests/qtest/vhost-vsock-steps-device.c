@@ -161,9 +161,8 @@ static bool do_device_close(VvtRun *run, const VvtStep *step)
     return true;
 }
 
-static bool do_device_open(VvtRun *run, const VvtStep *step)
+bool vvt_run_open(VvtRun *run, const VvtStep *step)
 {
-    uint64_t must = 1ull << VIRTIO_F_VERSION_1;
     uint64_t features =
         vvt_step_num(step, VVT_KEY_FEATURES,
                      1ull << VIRTIO_RING_F_INDIRECT_DESC |
@@ -173,7 +172,9 @@ static bool do_device_open(VvtRun *run, const VvtStep *step)
     if (vvt_driver_is_open(run->driver)) {
         return vvt_run_fail(run, "the device is open already\n");
     }
-    vvt_driver_open(run->driver, features | must);
+    vvt_driver_open(run->driver, features,
+                    vvt_step_num(step, VVT_KEY_OMIT, 0),
+                    vvt_step_num(step, VVT_KEY_EVENTS, VVT_EVENT_CHAINS));
     return true;
 }
 
@@ -284,7 +285,7 @@ VvtStepFunc vvt_device_step(VvtOp op)
     case VVT_OP_DEVICE_CLOSE:
         return do_device_close;
     case VVT_OP_DEVICE_OPEN:
-        return do_device_open;
+        return vvt_run_open;
     case VVT_OP_EVENT:
         return do_event;
     case VVT_OP_CONFIG:

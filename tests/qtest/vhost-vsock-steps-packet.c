@@ -13,9 +13,8 @@
 /* Packets of fill-window carry this much, unless the step says other. */
 #define FILL_CHUNK 4096 /* bytes */
 
-/* A header as the step says, with what it leaves out filled in. */
-static bool build_hdr(VvtRun *run, const VvtStep *step, unsigned repetition,
-                      VvtHdr *ret_hdr)
+bool vvt_run_build_hdr(VvtRun *run, const VvtStep *step, unsigned repetition,
+                       VvtHdr *ret_hdr)
 {
     VvtHdr hdr = { .field = {
         [VVT_SRC_CID] = run->guest_cid,
@@ -183,7 +182,7 @@ static bool do_send(VvtRun *run, const VvtStep *step)
         return false;
     }
     for (i = 0; i < repeat; i++) {
-        if (!build_hdr(run, step, i, &tx.hdr) ||
+        if (!vvt_run_build_hdr(run, step, i, &tx.hdr) ||
             !send_payload(run, step, &tx, payload)) {
             return false;
         }
@@ -493,7 +492,7 @@ static bool do_fill_window(VvtRun *run, const VvtStep *step)
     CreditState state = { &tx.hdr, 1 };
     uint64_t quiet_ms = vvt_run_timeout(run, step, VVT_SILENCE_MS);
 
-    if (!need_open(run) || !build_hdr(run, step, 0, &tx.hdr)) {
+    if (!need_open(run) || !vvt_run_build_hdr(run, step, 0, &tx.hdr)) {
         return false;
     }
     tx.hdr.field[VVT_OP] = VIRTIO_VSOCK_OP_RW;

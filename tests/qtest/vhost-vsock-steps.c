@@ -182,10 +182,15 @@ static void report(VvtRun *run)
     vvt_case_fail(run->c, text->str);
 }
 
+VvtStepFunc vvt_any_step(VvtOp op)
+{
+    return vvt_packet_step(op) ?: vvt_device_step(op) ?: vvt_raw_step(op) ?:
+           vvt_sock_step(op);
+}
+
 static bool run_step(VvtRun *run, const VvtStep *step)
 {
-    VvtStepFunc func = vvt_packet_step(step->op) ?:
-                       vvt_device_step(step->op) ?: vvt_sock_step(step->op);
+    VvtStepFunc func = vvt_any_step(step->op);
     g_autofree char *name = NULL;
 
     run->step = step;
@@ -253,7 +258,7 @@ static void run_steps(VvtRun *run)
     if (run->script->requires_seqpacket) {
         features |= 1ull << VIRTIO_VSOCK_F_SEQPACKET;
     }
-    vvt_driver_open(run->driver, features);
+    vvt_driver_open(run->driver, features, 0, VVT_EVENT_CHAINS);
     for (i = 0; i < run->script->steps->len; i++) {
         if (!run_step(run, run->script->steps->pdata[i])) {
             report(run);

@@ -30,6 +30,7 @@ typedef struct VvtRun {
     GHashTable *ports;   /* sock_id → port, as the packets told */
     size_t window;       /* bytes the last fill-window sent */
     bool drain_flow;     /* rx-hold has opened a connection for itself */
+    unsigned n_alive;    /* connections that "alive" has made */
     const VvtStep *step;
     bool sending;        /* for vvt_run_resolve(): whose counters */
     GString *why;        /* why the script failed */
@@ -72,9 +73,27 @@ char *vvt_run_expected(const VvtStep *step, VvtKey key);
 
 typedef bool (*VvtStepFunc)(VvtRun *run, const VvtStep *step);
 
+/*
+ * A header to send as @step says, with what it leaves out filled in, and with
+ * its stride added @repetition times.
+ */
+bool vvt_run_build_hdr(VvtRun *run, const VvtStep *step, unsigned repetition,
+                       VvtHdr *ret_hdr);
+
+/* Reset the device, and start it as @step says. */
+bool vvt_run_open(VvtRun *run, const VvtStep *step);
+
+/* Make a new connection, and send bytes both ways. */
+bool vvt_run_alive(VvtRun *run);
+
 /* NULL: not one of theirs. */
 VvtStepFunc vvt_packet_step(VvtOp op); /* vhost-vsock-steps-packet.c */
 VvtStepFunc vvt_device_step(VvtOp op); /* vhost-vsock-steps-device.c */
+VvtStepFunc vvt_raw_step(VvtOp op);    /* vhost-vsock-steps-raw.c */
 VvtStepFunc vvt_sock_step(VvtOp op);   /* vhost-vsock-steps-sock.c */
+VvtStepFunc vvt_any_step(VvtOp op);
+
+/* The step "fuzz" (vhost-vsock-fuzz.c). */
+bool vvt_fuzz_step(VvtRun *run, const VvtStep *step);
 
 #endif /* VHOST_VSOCK_STEPS_H */

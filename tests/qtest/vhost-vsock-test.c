@@ -18,6 +18,7 @@
  *                             default one beside this executable, or in PATH
  *   VHOST_VSOCK_TEST_WAIVE    names, ok-port, end, refusals, with ','
  *                             between: what a daemon may do otherwise
+ *   VHOST_VSOCK_TEST_SEED     seed of "fuzz" steps, instead of their own
  *   VHOST_VSOCK_TEST_SLOW     factor for all times to wait
  *   VHOST_VSOCK_TEST_IOTHREAD 1: the emulator runs in a thread of its own
  */
@@ -25,6 +26,7 @@
 #include "qemu/osdep.h"
 #include "vhost-vsock-selftest.h"
 #include "vhost-vsock-steps.h"
+#include "vhost-vsock-storm.h"
 
 #define USAGE                                                                \
     "Replays packet scripts against QEMU's vhost-vsock-pci, TAP on stdout.\n" \
@@ -206,6 +208,7 @@ int main(int argc, char **argv)
     }
     if (argc == 1) {
         vvt_selftest_add();
+        vvt_storm_add();
     }
     for (i = 0; i < paths->len; i++) {
         add_case(paths->pdata[i], names);
