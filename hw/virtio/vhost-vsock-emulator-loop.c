@@ -133,16 +133,18 @@ static void loop_carry_out_orders(VSockEmulator *e)
 
 /*
  * A driver must not change the sizes of its queues, or its features, while it
- * uses them.  If it does, the rings are not touched any more.
+ * uses them.  If it does, the rings are not touched any more.  With an iothread
+ * a vCPU may do it while the library runs, and end its own QEMU.
  */
 static void loop_check_driver(VSockEmulator *e)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
-    bool same = vdev->guest_features == e->orders.features;
+    bool same;
 
     if (!e->told_driver_ok || vdev->broken) {
         return;
     }
+    same = vdev->guest_features == e->orders.features;
     for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
         same = same && virtio_queue_get_num(vdev, i) == e->orders.sizes[i];
     }

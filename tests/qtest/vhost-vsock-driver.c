@@ -92,6 +92,21 @@ static void start_qemu(VvtDriver *driver, const char *more)
     vvt_case_qemu_runs();
 }
 
+static void find_device(VvtDriver *driver)
+{
+    QPCIAddress addr = { .devfn = QPCI_DEVFN(DEVICE_SLOT, 0) };
+
+    driver->dev = virtio_pci_new(driver->bus, &addr);
+    g_assert_nonnull(driver->dev);
+    qvirtio_pci_device_enable(driver->dev);
+}
+
+static void lose_device(VvtDriver *driver)
+{
+    g_free(driver->dev->pdev);
+    g_clear_pointer(&driver->dev, g_free);
+}
+
 VvtDriver *vvt_driver_new(const VvtConfig *config, uint64_t guest_cid,
                           const char *dir, VvtTrace trace, void *opaque)
 {
@@ -111,9 +126,7 @@ VvtDriver *vvt_driver_new(const VvtConfig *config, uint64_t guest_cid,
     start_qemu(driver, "");
     pc_alloc_init(&driver->alloc, driver->qts, ALLOC_NO_FLAGS);
     driver->bus = qpci_new_pc(driver->qts, &driver->alloc);
-    driver->dev = virtio_pci_new(driver->bus, &addr);
-    g_assert_nonnull(driver->dev);
-    qvirtio_pci_device_enable(driver->dev);
+    find_device(driver);
     return driver;
 }
 
@@ -134,8 +147,7 @@ void vvt_driver_free(VvtDriver *driver)
     vvt_flows_free(driver->flows);
     g_array_unref(driver->events);
     drop_received(driver);
-    g_free(driver->dev->pdev);
-    g_free(driver->dev);
+    lose_device(driver);
     qpci_free_pc(driver->bus);
     alloc_destroy(&driver->alloc);
     g_free(driver->dir);
@@ -294,13 +306,20 @@ void vvt_driver_open(VvtDriver *driver, uint64_t features, uint32_t omit,
 
 void vvt_driver_close(VvtDriver *driver)
 {
+    if (driver->open) {
+        qvirtio_reset(&driver->dev->vdev);
+        vvt_driver_drop(driver);
+    }
+}
+
+void vvt_driver_drop(VvtDriver *driver)
+{
     VvtChain *chain;
     unsigned i;
 
     if (!driver->open) {
         return;
     }
-    qvirtio_reset(&driver->dev->vdev);
     while ((chain = g_queue_pop_head(&driver->rx_idle))) {
         vvt_chain_free(driver->ring[VVT_RX], chain);
     }
@@ -379,6 +398,33 @@ bool vvt_driver_migrate(VvtDriver *driver, GString *ret_why)
         vvt_ring_set_qts(driver->ring[i], driver->qts);
     }
     return true;
+}
+
+void vvt_driver_unplug(VvtDriver *driver)
+{
+    vvt_driver_drop(driver);
+    qpci_unplug_acpi_device_test(driver->qts, "vsock0", DEVICE_SLOT);
+    lose_device(driver);
+}
+
+void vvt_driver_plug(VvtDriver *driver)
+{
+    g_autofree char *device = vvt_config_device(driver->config,
+                                                driver->guest_cid,
+                                                driver->dir);
+    g_autofree char *answer = qtest_hmp(driver->qts, "device_add %s", device);
+
+    fprintf(stderr, "device_add: %s\n", answer);
+    find_device(driver);
+}
+
+void vvt_driver_system_reset(VvtDriver *driver)
+{
+    vvt_driver_drop(driver);
+    qtest_qmp_assert_success(driver->qts, "{ 'execute': 'system_reset' }");
+    qtest_qmp_eventwait(driver->qts, "RESET");
+    lose_device(driver);
+    find_device(driver);
 }
 
 /* --- Transmit ------------------------------------------------------------- */

@@ -90,6 +90,16 @@ uint64_t vvt_driver_offered(VvtDriver *driver);
 void vvt_driver_open(VvtDriver *driver, uint64_t features, uint32_t omit,
                      unsigned event_chains);
 void vvt_driver_close(VvtDriver *driver);
+/* Forget the device's driver, which does not tell the device. */
+void vvt_driver_drop(VvtDriver *driver);
+
+/* The same, as the device is unplugged, or the machine reset. */
+void vvt_driver_unplug(VvtDriver *driver);
+void vvt_driver_system_reset(VvtDriver *driver);
+
+/* Plug the device in again. */
+void vvt_driver_plug(VvtDriver *driver);
+
 bool vvt_driver_is_open(const VvtDriver *driver);
 
 /*

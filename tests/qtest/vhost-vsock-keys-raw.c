@@ -8,6 +8,19 @@
 #include "standard-headers/linux/virtio_ring.h"
 #include "vhost-vsock-script.h"
 
+const char *const vvt_place_name[] = {
+    [VVT_PLACE_ZERO] = "",
+    [VVT_PLACE_DESC] = "DESC",
+    [VVT_PLACE_AVAIL] = "AVAIL",
+    [VVT_PLACE_USED] = "USED",
+    [VVT_PLACE_RAM] = "RAM",
+    [VVT_PLACE_RAM_END] = "RAM_END",
+    [VVT_PLACE_ROM] = "ROM",
+    [VVT_PLACE_BAR] = "BAR",
+    [VVT_PLACE_NOWHERE] = "NOWHERE",
+};
+G_STATIC_ASSERT(G_N_ELEMENTS(vvt_place_name) == VVT_PLACE_NUM);
+
 static const struct {
     const char *name;
     uint16_t bit;

@@ -207,20 +207,6 @@ static bool run_step(VvtRun *run, const VvtStep *step)
     return func(run, step);
 }
 
-/* Whether the device can do what the script needs; else skip the case. */
-static bool suits(VvtRun *run)
-{
-    uint64_t seqpacket = 1ull << VIRTIO_VSOCK_F_SEQPACKET;
-
-    if (run->script->requires_seqpacket &&
-        !(vvt_driver_offered(run->driver) & seqpacket)) {
-        vvt_case_skip(run->c, "needs VIRTIO_VSOCK_F_SEQPACKET, which this "
-                      "device does not offer");
-        return false;
-    }
-    return true;
-}
-
 /* Start what the backend needs beside QEMU; NULL, and no error: nothing. */
 static VvtDaemon *start_daemon(VvtRun *run)
 {
@@ -249,7 +235,7 @@ static void end_daemon(VvtRun *run, VvtDaemon *daemon)
     }
 }
 
-static void run_steps(VvtRun *run)
+bool vvt_run_steps(VvtRun *run, unsigned n)
 {
     uint64_t features = 1ull << VIRTIO_F_VERSION_1 |
                         1ull << VIRTIO_RING_F_INDIRECT_DESC;
@@ -259,50 +245,91 @@ static void run_steps(VvtRun *run)
         features |= 1ull << VIRTIO_VSOCK_F_SEQPACKET;
     }
     vvt_driver_open(run->driver, features, 0, VVT_EVENT_CHAINS);
-    for (i = 0; i < run->script->steps->len; i++) {
-        if (!run_step(run, run->script->steps->pdata[i])) {
+    for (i = 0; i < n && i < run->script->steps->len; i++) {
+        if (!run_step(run, run->script->steps->pdata[i]) ||
+            (run->after_step && !run->after_step(run))) {
             report(run);
-            return;
+            return false;
         }
+    }
+    return true;
+}
+
+bool vvt_run_begin(VvtRun *run, VvtCase *c, const VvtScript *script)
+{
+    run->c = c;
+    run->script = script;
+    run->config = vvt_config_get();
+    run->guest_cid = script->guest_cid ?: vvt_config_guest_cid(run->config);
+    run->why = g_string_new(NULL);
+    run->ports = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_queue_init(&run->trace);
+    run->daemon = start_daemon(run);
+    if (run->why->len > 0) {
+        return false;
+    }
+    vvt_case_now(c, "the start of QEMU");
+    run->host = vvt_host_new(run->config, run->guest_cid, c->dir);
+    run->driver = vvt_driver_new(run->config, run->guest_cid, c->dir,
+                                 trace_packet, run);
+    return true;
+}
+
+bool vvt_run_suits(VvtRun *run)
+{
+    uint64_t seqpacket = 1ull << VIRTIO_VSOCK_F_SEQPACKET;
+
+    if (run->script->requires_seqpacket &&
+        !(vvt_driver_offered(run->driver) & seqpacket)) {
+        vvt_case_skip(run->c, "needs VIRTIO_VSOCK_F_SEQPACKET, which this "
+                      "device does not offer");
+        return false;
+    }
+    return true;
+}
+
+static void forget_trace(VvtRun *run)
+{
+    while (run->trace.length > 0) {
+        g_free(g_queue_pop_head(&run->trace));
     }
 }
 
-void vvt_run_script(VvtCase *c, const void *opaque)
+void vvt_run_again(VvtRun *run)
 {
-    const VvtScript *script = opaque;
-    const VvtConfig *config = vvt_config_get();
-    VvtRun run = {
-        .c = c,
-        .script = script,
-        .config = config,
-        .guest_cid = script->guest_cid ?: vvt_config_guest_cid(config),
-    };
-    VvtDaemon *daemon;
+    vvt_host_free(run->host);
+    run->host = vvt_host_new(run->config, run->guest_cid, run->c->dir);
+    vvt_driver_rx_release(run->driver);
+    g_hash_table_remove_all(run->ports);
+    forget_trace(run);
+    run->window = 0;
+    run->drain_flow = false;
+    run->n_packets = 0;
+}
 
-    run.why = g_string_new(NULL);
-    run.ports = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    g_queue_init(&run.trace);
-    daemon = start_daemon(&run);
-    if (run.why->len > 0) {
+void vvt_run_end(VvtRun *run)
+{
+    vvt_case_now(run->c, "the end of QEMU");
+    vvt_driver_free(run->driver);
+    if (run->daemon) {
+        vvt_host_close_raw(run->host);
+        end_daemon(run, run->daemon);
+    }
+    vvt_host_free(run->host);
+    g_hash_table_destroy(run->ports);
+    forget_trace(run);
+    g_string_free(run->why, true);
+}
+
+void vvt_run_script(VvtCase *c, const void *script)
+{
+    VvtRun run = {};
+
+    if (!vvt_run_begin(&run, c, script)) {
         return;
     }
-    vvt_case_now(c, "the start of QEMU");
-    run.host = vvt_host_new(config, run.guest_cid, c->dir);
-    run.driver = vvt_driver_new(config, run.guest_cid, c->dir, trace_packet,
-                                &run);
-    if (suits(&run)) {
-        run_steps(&run);
+    if (vvt_run_suits(&run)) {
+        vvt_run_steps(&run, UINT_MAX);
     }
-    vvt_case_now(c, "the end of QEMU");
-    vvt_driver_free(run.driver);
-    if (daemon) {
-        vvt_host_close_raw(run.host);
-        end_daemon(&run, daemon);
-    }
-    vvt_host_free(run.host);
-    g_hash_table_destroy(run.ports);
-    while (run.trace.length > 0) {
-        g_free(g_queue_pop_head(&run.trace));
-    }
-    g_string_free(run.why, true);
+    vvt_run_end(&run);
 }

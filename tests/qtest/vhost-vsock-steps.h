@@ -20,13 +20,17 @@
 /* How long silence must last, unless the step says other. */
 #define VVT_SILENCE_MS 50
 
-typedef struct VvtRun {
+typedef struct VvtRun VvtRun;
+
+struct VvtRun {
     VvtCase *c;
     const VvtScript *script;
     const VvtConfig *config;
     uint64_t guest_cid;
+    VvtDaemon *daemon;   /* NULL: the backend needs none */
     VvtDriver *driver;
     VvtHost *host;
+    bool (*after_step)(VvtRun *run); /* NULL: nothing is done then */
     GHashTable *ports;   /* sock_id → port, as the packets told */
     size_t window;       /* bytes the last fill-window sent */
     bool drain_flow;     /* rx-hold has opened a connection for itself */
@@ -36,7 +40,7 @@ typedef struct VvtRun {
     GString *why;        /* why the script failed */
     GQueue trace;        /* of strings: the last packets */
     unsigned n_packets;
-} VvtRun;
+};
 
 typedef enum VvtWait {
     VVT_WAIT_DONE,
@@ -48,6 +52,18 @@ typedef bool (*VvtDone)(VvtRun *run, void *opaque);
 
 /* The body of a case; @script is a VvtScript. */
 void vvt_run_script(VvtCase *c, const void *script);
+
+/*
+ * The same in parts.  False: the case has failed, or does not suit the device,
+ * and was told so.
+ */
+bool vvt_run_begin(VvtRun *run, VvtCase *c, const VvtScript *script);
+bool vvt_run_suits(VvtRun *run);
+bool vvt_run_steps(VvtRun *run, unsigned n); /* the first @n */
+void vvt_run_end(VvtRun *run);
+
+/* Forget what steps have done, with the driver closed, to do them again. */
+void vvt_run_again(VvtRun *run);
 
 /* Always false. */
 bool G_GNUC_PRINTF(2, 3) vvt_run_fail(VvtRun *run, const char *fmt, ...);

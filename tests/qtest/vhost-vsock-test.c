@@ -20,10 +20,12 @@
  *                             between: what a daemon may do otherwise
  *   VHOST_VSOCK_TEST_SEED     seed of "fuzz" steps, instead of their own
  *   VHOST_VSOCK_TEST_SLOW     factor for all times to wait
+ *   VHOST_VSOCK_TEST_ENDS     how many scripts to cut short, or "all"
  *   VHOST_VSOCK_TEST_IOTHREAD 1: the emulator runs in a thread of its own
  */
 
 #include "qemu/osdep.h"
+#include "vhost-vsock-ends.h"
 #include "vhost-vsock-selftest.h"
 #include "vhost-vsock-steps.h"
 #include "vhost-vsock-storm.h"
@@ -213,5 +215,6 @@ int main(int argc, char **argv)
     for (i = 0; i < paths->len; i++) {
         add_case(paths->pdata[i], names);
     }
+    vvt_ends_add(paths, argc == 1);
     return g_test_run();
 }
