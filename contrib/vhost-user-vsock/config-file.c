@@ -30,6 +30,16 @@ static bool wrong(const Reader *r, GError **errp, const char *what)
     return false;
 }
 
+static bool is_scalar(const Reader *r)
+{
+    return r->event.type == YAML_SCALAR_EVENT;
+}
+
+static const char *text(const Reader *r)
+{
+    return (const char *)r->event.data.scalar.value;
+}
+
 static bool next(Reader *r, GError **errp)
 {
     yaml_event_delete(&r->event);
@@ -40,17 +50,9 @@ static bool next(Reader *r, GError **errp)
                     r->parser.problem ? r->parser.problem : "unreadable");
         return false;
     }
-    return true;
-}
-
-static bool is_scalar(const Reader *r)
-{
-    return r->event.type == YAML_SCALAR_EVENT;
-}
-
-static const char *text(const Reader *r)
-{
-    return (const char *)r->event.data.scalar.value;
+    /* It would hide the rest of the text. */
+    return !is_scalar(r) || strlen(text(r)) == r->event.data.scalar.length ||
+           wrong(r, errp, "a NUL byte within a text");
 }
 
 /* YAML's ways to say nothing. */

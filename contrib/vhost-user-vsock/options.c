@@ -221,11 +221,16 @@ static bool take_option(Options *options, VmOptions **single, int opt,
 static bool parse_line(Options *options, VmOptions **single, int argc,
                        char **argv, bool *ret_done, GError **errp)
 {
-    int opt, index = 0;
+    int opt, at, index = 0;
 
     opterr = 0;
     *ret_done = false;
-    while ((opt = getopt_long(argc, argv, ":hV", long_options, &index)) >= 0) {
+    for (;;) {
+        at = MAX(optind, 1); /* the word that is looked at next */
+        opt = getopt_long(argc, argv, "+:hV", long_options, &index);
+        if (opt < 0) {
+            break;
+        }
         switch (opt) {
         case OPT_HELP:
             fputs(help, stdout);
@@ -240,11 +245,10 @@ static bool parse_line(Options *options, VmOptions **single, int argc,
             *ret_done = true;
             return true;
         case ':':
-            return FAIL(errp, "%s needs a value; see --help",
-                        argv[optind - 1]);
+            return FAIL(errp, "%s needs a value; see --help", argv[at]);
         case '?':
             return FAIL(errp, "there is no option %s, or it takes no value; "
-                        "see --help", argv[optind - 1]);
+                        "see --help", argv[at]);
         default:
             if (!take_option(options, single, opt, long_options[index].name,
                              optarg, errp)) {

@@ -139,6 +139,7 @@ def _():
         refused(world, *world.options(), '--forward-listen=1+2',
                 words=['forward-listen'])
         refused(world, *world.options(), '--nonsense', words=['nonsense'])
+        refused(world, *world.options(), '-xy', words=['-xy'])
         refused(world, *world.options(), 'stray', words=['stray'])
 
 

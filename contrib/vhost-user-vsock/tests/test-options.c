@@ -114,6 +114,7 @@ static void test_file_is_refused(void)
         "vms:\n  - guest_cid: 3\n    guest_cid: 4\n",
         "vms:\n  - guest_cid: 3\nvms:\n  - guest_cid: 4\n",
         "vms:\n  - guest_cid: 3\n---\nvms: []\n", "vms: [ {\n", "\t\x01",
+        "vms:\n  - socket: \"/a\\0b\"\n", "vms:\n  - \"fd\\0x\": 3\n",
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
