@@ -9,7 +9,7 @@
  */
 
 #include "bytes.h"
-#include "limits.h"
+#include "vsock-limits.h"
 #include "pkt.h"
 
 #include <string.h>

@@ -7,7 +7,7 @@
  */
 
 #include "bytes.h"
-#include "limits.h"
+#include "vsock-limits.h"
 #include "stage.h"
 
 #include <errno.h>

@@ -42,6 +42,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "vsock-limits.h"
+
 G_BEGIN_DECLS
 
 /* --- The wire (virtio 1.4, 5.10.6) --------------------------------------- */
@@ -130,13 +132,6 @@ typedef enum VskQueue {
     VSK_QUEUE_EVENT = 2, /* device to driver, events */
     VSK_QUEUE_NUM
 } VskQueue;
-
-/*
- * Pieces of memory in one direction of a chain, at the most; QEMU and
- * libvhost-user see to it.  A TX packet in more is refused as one of a bad
- * length, an RX chain of more is given back empty.
- */
-#define VSK_MAX_CHAIN_IOV 1024u
 
 /*
  * One descriptor chain.  @elem is the embedder's own handle; the library hands
@@ -247,7 +242,8 @@ typedef struct VskDevOps {
 
 typedef struct VskDev VskDev;
 
-/* Zero in a numeric member below, but @guest_cid, means "the default". */
+/* Zero in a numeric member below, but @guest_cid, means "the default"; for
+ * that, and for the range of each, see vsock-limits.h. */
 typedef struct VskDevConfig {
     uint64_t guest_cid;        /* 3 … 2^32-2 */
 
@@ -271,12 +267,12 @@ typedef struct VskDevConfig {
      */
     const char *shared_path;
 
-    uint32_t max_conns;        /* flows at once; VSK_DEFAULT_MAX_CONNS */
-    uint32_t buf_alloc;        /* bytes advertised for a flow; 256 KiB */
-    uint64_t max_staged;       /* bytes advertised over all flows; 256 MiB */
-    uint32_t request_timeout_ms; /* guest answers a REQUEST; 2000 */
-    uint32_t close_timeout_ms;   /* guest answers a SHUTDOWN; 8000 */
-    uint32_t line_timeout_ms;    /* host client writes its line; 5000 */
+    uint32_t max_conns;        /* flows at once */
+    uint32_t buf_alloc;        /* bytes advertised for a flow */
+    uint64_t max_staged;       /* bytes advertised over all flows */
+    uint32_t request_timeout_ms; /* guest answers a REQUEST */
+    uint32_t close_timeout_ms;   /* guest answers a SHUTDOWN */
+    uint32_t line_timeout_ms;    /* host client writes its line */
 
     /*
      * Any 64 random bits.  They place the first host port, so that ports
@@ -295,9 +291,6 @@ typedef struct VskStats {
     uint64_t packets_to_guest;
     uint64_t staged;               /* bytes host programs have yet to take */
 } VskStats;
-
-/* Longest @uds_path that leaves room for "_4294967295" in sun_path. */
-#define VSK_PATH_MAX 96
 
 #define VSK_ERROR (vsk_error_quark())
 GQuark vsk_error_quark(void);

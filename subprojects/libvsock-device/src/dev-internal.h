@@ -8,7 +8,7 @@
 #ifndef VSK_DEV_INTERNAL_H
 #define VSK_DEV_INTERNAL_H
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "mux.h"
 
 /* The driver and TRANSPORT_RESET (5.10.6.7). */

@@ -169,6 +169,36 @@ void vsk_dev_get_stats(const VskDev *dev, VskStats *ret_stats)
 
 /* --- Making one ---------------------------------------------------------- */
 
+/* 0 is the default. */
+static bool check_range(const char *what, uint64_t value, uint64_t least,
+                        uint64_t most, GError **errp)
+{
+    if (value && (value < least || value > most)) {
+        g_set_error(errp, VSK_ERROR, VSK_ERROR_INVALID,
+                    "%s=%" G_GUINT64_FORMAT " is not in the range %"
+                    G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, what, value,
+                    least, most);
+        return false;
+    }
+    return true;
+}
+
+static bool check_limits(const VskDevConfig *config, GError **errp)
+{
+    return check_range("max-conns", config->max_conns, VSK_LEAST_CONNS,
+                       VSK_MOST_CONNS, errp) &&
+           check_range("buf-alloc", config->buf_alloc, VSK_MIN_BUF_ALLOC,
+                       VSK_MOST_BUF_ALLOC, errp) &&
+           check_range("max-staged", config->max_staged, VSK_LEAST_STAGED,
+                       VSK_MOST_STAGED, errp) &&
+           check_range("request-timeout-ms", config->request_timeout_ms,
+                       VSK_LEAST_TIMEOUT_MS, VSK_MOST_TIMEOUT_MS, errp) &&
+           check_range("close-timeout-ms", config->close_timeout_ms,
+                       VSK_LEAST_TIMEOUT_MS, VSK_MOST_TIMEOUT_MS, errp) &&
+           check_range("line-timeout-ms", config->line_timeout_ms,
+                       VSK_LEAST_TIMEOUT_MS, VSK_MOST_TIMEOUT_MS, errp);
+}
+
 static bool check_config(const VskDevConfig *config, GError **errp)
 {
     if (config->guest_cid <= VSK_CID_HOST ||
@@ -183,19 +213,13 @@ static bool check_config(const VskDevConfig *config, GError **errp)
                     "a path for the host sockets is needed");
         return false;
     }
-    if (config->buf_alloc && config->buf_alloc < VSK_MIN_BUF_ALLOC) {
-        g_set_error(errp, VSK_ERROR, VSK_ERROR_INVALID,
-                    "a window of %u bytes is less than %u",
-                    config->buf_alloc, VSK_MIN_BUF_ALLOC);
-        return false;
-    }
     if (config->shared_path && strlen(config->shared_path) > VSK_PATH_MAX) {
         g_set_error(errp, VSK_ERROR, VSK_ERROR_INVALID,
                     "socket path '%s' has more than %d bytes",
                     config->shared_path, VSK_PATH_MAX);
         return false;
     }
-    return true;
+    return check_limits(config, errp);
 }
 
 static uint32_t or_default(uint32_t value, uint32_t otherwise)

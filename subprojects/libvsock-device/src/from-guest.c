@@ -6,7 +6,7 @@
  */
 
 #include "conn-internal.h"
-#include "limits.h"
+#include "vsock-limits.h"
 
 #include <errno.h>
 #include <sys/socket.h>

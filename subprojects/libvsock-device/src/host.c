@@ -9,7 +9,7 @@
  */
 
 #include "host.h"
-#include "limits.h"
+#include "vsock-limits.h"
 #include "line.h"
 #include "listener.h"
 #include "vsock-path.h"

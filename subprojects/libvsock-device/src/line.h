@@ -10,7 +10,7 @@
 #ifndef VSK_LINE_H
 #define VSK_LINE_H
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "vsock-device.h"
 
 typedef struct VskLine {

@@ -5,7 +5,7 @@
  */
 
 #include "listener.h"
-#include "limits.h"
+#include "vsock-limits.h"
 #include "vsock-path.h"
 #include "vsock-socket-file.h"
 

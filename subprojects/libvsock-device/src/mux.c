@@ -20,7 +20,7 @@
 
 #include "mux.h"
 #include "host.h"
-#include "limits.h"
+#include "vsock-limits.h"
 #include "rsts.h"
 #include "table.h"
 #include "trim.h"
@@ -31,10 +31,6 @@
 
 /* Stands for the host's descriptor where a flow's handle would be. */
 #define HOST_HANDLE UINT64_MAX
-
-/* Batches of events of one dispatch: bounds it, for the embedder's sake. */
-#define DISPATCH_BATCHES 4
-#define DISPATCH_CLIENTS 64
 
 struct VskMux {
     VskDevConfig config;
@@ -516,7 +512,7 @@ void vsk_mux_end_turn(VskMux *mux, VskConn *conn, int64_t now_ms)
 
 static void serve_host(VskMux *mux, int64_t now_ms)
 {
-    for (int i = 0; i < DISPATCH_CLIENTS; i++) {
+    for (int i = 0; i < VSK_DISPATCH_CLIENTS; i++) {
         VskHostNews news;
         VskRefusal why;
 
@@ -582,7 +578,7 @@ bool vsk_mux_dispatch(VskMux *mux, int64_t now_ms)
     int64_t host_at = vsk_host_next_deadline(mux->host);
     bool more = true;
 
-    for (int i = 0; i < DISPATCH_BATCHES && more; i++) {
+    for (int i = 0; i < VSK_DISPATCH_BATCHES && more; i++) {
         more = serve_events(mux, now_ms);
     }
     if (host_at >= 0 && host_at <= now_ms) {

@@ -5,7 +5,7 @@
  */
 
 #include "pkt.h"
-#include "limits.h"
+#include "vsock-limits.h"
 
 #include <string.h>
 

@@ -9,7 +9,7 @@
 #ifndef VSK_RSTS_H
 #define VSK_RSTS_H
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "vsock-device.h"
 
 typedef struct VskRsts {

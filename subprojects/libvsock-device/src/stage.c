@@ -10,7 +10,7 @@
  */
 
 #include "stage.h"
-#include "limits.h"
+#include "vsock-limits.h"
 #include "pkt.h"
 
 #define LENGTH_BYTES 5 /* of 32 bits */

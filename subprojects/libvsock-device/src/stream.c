@@ -5,7 +5,7 @@
  */
 
 #include "stream-internal.h"
-#include "limits.h"
+#include "vsock-limits.h"
 #include "pkt.h"
 
 #include <errno.h>

@@ -9,7 +9,7 @@
  */
 
 #include "table.h"
-#include "limits.h"
+#include "vsock-limits.h"
 
 typedef struct Slot {
     VskConn *conn;

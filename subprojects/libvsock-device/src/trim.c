@@ -5,7 +5,7 @@
  */
 
 #include "trim.h"
-#include "limits.h"
+#include "vsock-limits.h"
 
 #include <glib.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Check what compilers do not: names in comments, include order, limits.
+"""Check what compilers do not: names in comments, include order, sizes.
 
 usage: check-source.py LIBRARY_DIR SOURCE…
 
@@ -13,7 +13,6 @@ import re
 import sys
 
 COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*', re.S)
-STRING = re.compile(r'"(?:\\.|[^"\\\n])*"')
 WORD = re.compile(r'[A-Za-z_]\w*')
 # What a comment names: @member, #Type, name() and whatever has our prefix.
 NAMED = re.compile(r'@([A-Za-z_]\w*)'
@@ -21,10 +20,9 @@ NAMED = re.compile(r'@([A-Za-z_]\w*)'
                    r'|\b(vsk_\w+|VSK_\w+|Vsk[A-Z]\w*)(\*?)'
                    r'|\b([a-z_]\w*)\(\)')
 INCLUDE = re.compile(r'^#include "([^"]+)"', re.M)
-TEST_NAME = re.compile(r'Test:[\s*]+(/[\w/-]+)')
 # Headers that any module may include, whatever their place.
-ANYWHERE = {'vsock-device.h', 'vsock-path.h', 'vsock-socket-file.h',
-            'vsock-vring.h', 'limits.h'}
+ANYWHERE = {'vsock-device.h', 'vsock-limits.h', 'vsock-path.h',
+            'vsock-socket-file.h', 'vsock-vring.h'}
 # Functions of the system that comments may name.
 SYSTEM = {
     'accept', 'bind', 'close', 'connect', 'epoll_wait', 'flock',
@@ -133,32 +131,6 @@ def check_sources(tree):
             for name in sorted(present - set(tree.sources))]
 
 
-def tests_of(tree):
-    """Names of all tests, with their suites in front."""
-    names = set()
-    for path, text in tree.files.items():
-        if not path.startswith('tests'):
-            continue
-        suites = [''] + re.findall(r'g_test_add_func\("(/[\w/-]*/)" path',
-                                   text)
-        for string in STRING.findall(text):
-            names.update(suite + string[1:-1] for suite in suites)
-    return names
-
-
-def check_limits(tree):
-    """Every test that limits.h names exists."""
-    text = tree.files['src/limits.h']
-    names = tests_of(tree)
-    found = list(TEST_NAME.finditer(text))
-    problems = ['src/limits.h:%d: there is no test %s'
-                % (line_of(text, match.start()), match.group(1))
-                for match in found if match.group(1) not in names]
-    if not found:
-        problems.append('src/limits.h: names no tests at all')
-    return problems
-
-
 def check_sizes(tree):
     """No file has more than 800 lines."""
     return ['%s: %d lines' % (path, text.count('\n'))
@@ -169,7 +141,6 @@ CHECKS = [
     ('names-in-comments-exist', check_names),
     ('includes-follow-the-order-of-modules', check_includes),
     ('all-sources-are-built', check_sources),
-    ('tests-of-limits-exist', check_limits),
     ('files-are-not-too-long', check_sizes),
 ]
 

@@ -5,7 +5,7 @@
  */
 
 #include "mux-fixture.h"
-#include "limits.h"
+#include "vsock-limits.h"
 #include "unix-socket.h"
 #include "vsock-path.h"
 

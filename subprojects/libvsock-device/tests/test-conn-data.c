@@ -5,7 +5,7 @@
  */
 
 #include "flow.h"
-#include "limits.h"
+#include "vsock-limits.h"
 
 #include <sys/epoll.h>
 

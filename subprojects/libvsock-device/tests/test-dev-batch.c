@@ -4,7 +4,7 @@
  * The device's TX queue: packets that go as one, and backpressure.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "link.h"
 #include "pkt.h"
 #include "unix-socket.h"

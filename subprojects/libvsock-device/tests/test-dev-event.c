@@ -4,7 +4,7 @@
  * TRANSPORT_RESET: what the device does until its driver has taken it.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "unix-socket.h"
 #include "vm.h"
 

@@ -5,7 +5,7 @@
  * of the conformance table.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "unix-socket.h"
 #include "vm.h"
 #include "vsock-path.h"

@@ -4,7 +4,7 @@
  * The device's RX queue: layouts, sizes, bursts, turns, starvation.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "pkt.h"
 #include "unix-socket.h"
 #include "vm.h"

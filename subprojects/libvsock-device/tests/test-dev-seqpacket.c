@@ -5,7 +5,7 @@
  * and F2 of the conformance table.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "unix-socket.h"
 #include "vm.h"
 #include "vsock-path.h"

@@ -4,7 +4,7 @@
  * The device as its embedder sees it: configuration, driver, pause, statistics.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "unix-socket.h"
 #include "vm.h"
 
@@ -68,6 +68,64 @@ static void test_bad_values(void)
     expect_bad_config(&(VskDevConfig) {
         .guest_cid = 3, .uds_path = "x", .buf_alloc = VSK_MIN_BUF_ALLOC - 1,
     }, "8192");
+}
+
+/* Beyond the range of each there is no device, and the text names both. */
+static void test_settings_have_a_range(void)
+{
+#define WITH(member, value) \
+    &(VskDevConfig) { .guest_cid = 3, .uds_path = "x", .member = (value) }
+#define REFUSED(member, name, least, most) \
+    do { \
+        if ((least) > 1) { \
+            expect_bad_config(WITH(member, 1), name "=1 is not in the range"); \
+            expect_bad_config(WITH(member, (least) - 1), name "="); \
+        } \
+        expect_bad_config(WITH(member, (most) + 1), name "="); \
+    } while (0)
+
+    REFUSED(max_conns, "max-conns", VSK_LEAST_CONNS, VSK_MOST_CONNS);
+    REFUSED(buf_alloc, "buf-alloc", VSK_MIN_BUF_ALLOC, VSK_MOST_BUF_ALLOC);
+    REFUSED(max_staged, "max-staged", VSK_LEAST_STAGED, VSK_MOST_STAGED);
+    REFUSED(request_timeout_ms, "request-timeout-ms", VSK_LEAST_TIMEOUT_MS,
+            VSK_MOST_TIMEOUT_MS);
+    REFUSED(close_timeout_ms, "close-timeout-ms", VSK_LEAST_TIMEOUT_MS,
+            VSK_MOST_TIMEOUT_MS);
+    REFUSED(line_timeout_ms, "line-timeout-ms", VSK_LEAST_TIMEOUT_MS,
+            VSK_MOST_TIMEOUT_MS);
+#undef REFUSED
+#undef WITH
+}
+
+/* At the ends of the ranges there is one, and it works. */
+static void test_settings_at_their_ends(void)
+{
+    static const VskDevConfig rows[] = {
+        { .max_conns = VSK_LEAST_CONNS, .buf_alloc = VSK_MIN_BUF_ALLOC,
+          .max_staged = VSK_LEAST_STAGED,
+          .request_timeout_ms = VSK_LEAST_TIMEOUT_MS,
+          .close_timeout_ms = VSK_LEAST_TIMEOUT_MS,
+          .line_timeout_ms = VSK_LEAST_TIMEOUT_MS },
+        { .max_conns = VSK_MOST_CONNS, .buf_alloc = VSK_MOST_BUF_ALLOC,
+          .max_staged = VSK_MOST_STAGED,
+          .request_timeout_ms = VSK_MOST_TIMEOUT_MS,
+          .close_timeout_ms = VSK_MOST_TIMEOUT_MS,
+          .line_timeout_ms = VSK_MOST_TIMEOUT_MS },
+        { .max_staged = VSK_LEAST_STAGED },
+    };
+
+    for (unsigned int i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(Vm) vm = vm_new_bare(&rows[i]);
+        int listener, fd;
+
+        vm_give(vm, VSK_QUEUE_RX, 8, 4096);
+        listener = vm_listen(vm, HOST_PORT, 8);
+        fd = vm_open(vm, listener, GUEST_PORT, HOST_PORT);
+        vm_send(vm, GUEST_PORT, HOST_PORT, "works");
+        unix_expect(fd, "works");
+        close(fd);
+        close(listener);
+    }
 }
 
 static void test_cid_is_owned(void)
@@ -411,6 +469,8 @@ int main(int argc, char **argv)
 #define TEST(path, fn) g_test_add_func("/dev/" path, fn)
     TEST("config/reserved-cids-are-refused", test_reserved_cids);
     TEST("config/bad-values-are-refused", test_bad_values);
+    TEST("limits/settings-have-a-range", test_settings_have_a_range);
+    TEST("limits/settings-at-their-ends", test_settings_at_their_ends);
     TEST("config/cid-is-owned", test_cid_is_owned);
     TEST("config/callbacks-may-be-missing", test_callbacks_may_be_missing);
     TEST("free/leaves-nothing", test_free_leaves_nothing);

@@ -4,7 +4,7 @@
  * The device's TX queue: layouts, lengths, addresses.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "link.h"
 #include "unix-socket.h"
 

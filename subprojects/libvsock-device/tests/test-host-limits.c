@@ -5,11 +5,17 @@
  */
 
 #include "host-fixture.h"
-#include "limits.h"
+#include "vsock-limits.h"
 #include "unix-socket.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* --- Limits and faults --------------------------------------------------- */
@@ -105,6 +111,58 @@ static void test_client_beyond_the_limit_with_its_line(void)
     close(late);
 }
 
+/* A client beyond the backlog, or a negative errno. */
+static int try_client(const HostFixture *h)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    g_assert_cmpint(fd, >=, 0);
+    strcpy(addr.sun_path, h->path);
+    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+        int err = -errno;
+
+        close(fd);
+        return err;
+    }
+    return fd;
+}
+
+/* The kernel holds one more than it is told, and drops none. */
+static void test_backlog(void)
+{
+    enum { N = VSK_HOST_BACKLOG + 1 };
+    g_autoptr(HostFixture) h = host_fixture_new();
+    g_autofree char *most = NULL;
+    static int clients[N];
+    struct rlimit old, limit;
+
+    g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &old), ==, 0);
+    limit = old;
+    limit.rlim_cur = old.rlim_max;
+    if (old.rlim_max < N + 100 || !can_limit_fds() ||
+        !g_file_get_contents("/proc/sys/net/core/somaxconn", &most, NULL,
+                             NULL) ||
+        atoi(most) < VSK_HOST_BACKLOG) {
+        g_test_skip("needs 1125 descriptors and net.core.somaxconn of 1024");
+        return;
+    }
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+    for (int i = 0; i < N; i++) {
+        clients[i] = try_client(h);
+        g_assert_cmpint(clients[i], >=, 0);
+        unix_write(clients[i], "CONNECT 5\n");
+    }
+    g_assert_cmpint(try_client(h), ==, -EAGAIN);
+    for (int i = 0; i < N; i++) {
+        close(expect_client(h, 5));
+        close(clients[i]);
+    }
+    expect_quiet(h);
+    close(try_client(h));
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &old), ==, 0);
+}
+
 static void test_emfile_is_retried(void)
 {
     g_autoptr(HostFixture) h = host_fixture_new();
@@ -198,6 +256,7 @@ int main(int argc, char **argv)
          test_limit_is_no_limit_for_those_with_a_line);
     TEST("limits/line-of-the-one-too-many",
          test_client_beyond_the_limit_with_its_line);
+    TEST("limits/backlog", test_backlog);
     TEST("faults/emfile-is-retried", test_emfile_is_retried);
     TEST("faults/retry-among-deadlines", test_retry_among_deadlines);
     TEST("faults/no-descriptor-for-epoll", test_no_descriptor_for_epoll);

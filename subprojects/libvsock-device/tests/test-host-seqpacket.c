@@ -5,7 +5,7 @@
  */
 
 #include "host-fixture.h"
-#include "limits.h"
+#include "vsock-limits.h"
 #include "unix-socket.h"
 
 #include <poll.h>

@@ -4,7 +4,7 @@
  * Timers and limits of the mux: mux.h.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "mux-fixture.h"
 #include "unix-socket.h"
 
@@ -263,6 +263,72 @@ static void test_clients_wait_for_descriptors(void)
     }
 }
 
+/* The rest waits for the next call. */
+static void test_clients_of_one_call(void)
+{
+    enum { N = VSK_DISPATCH_CLIENTS + 10 };
+    g_autoptr(MuxFixture) m = mux_fixture_new(NULL);
+    int clients[N];
+
+    for (int i = 0; i < N; i++) {
+        clients[i] = mux_client(m, 22);
+    }
+    g_assert_true(vsk_mux_dispatch(m->mux, m->now_ms));
+    g_assert_cmpuint(mux_conns(m), ==, VSK_DISPATCH_CLIENTS);
+    g_assert_false(vsk_mux_dispatch(m->mux, m->now_ms));
+    g_assert_cmpuint(mux_conns(m), ==, N);
+    for (int i = 0; i < N; i++) {
+        close(clients[i]);
+    }
+}
+
+/* Flows that have bytes for the guest. */
+static unsigned int take_ready_data(MuxFixture *m)
+{
+    unsigned int n = 0;
+
+    while (vsk_mux_has_next(m->mux)) {
+        VskConn *conn;
+        VskHdr hdr;
+        char byte;
+
+        g_assert_cmpint(vsk_mux_next(m->mux, m->now_ms, &hdr, &conn), ==,
+                        VSK_MUX_DATA);
+        n += vsk_conn_read(conn, &(struct iovec) { &byte, 1 }, 1,
+                           &(size_t) { 0 }) == VSK_READ_DATA;
+        vsk_mux_end_turn(m->mux, conn, m->now_ms);
+    }
+    return n;
+}
+
+static void test_events_of_one_call(void)
+{
+    enum {
+        CALL = VSK_DISPATCH_BATCHES * VSK_POLL_EVENTS,
+        N = CALL + 20,
+    };
+    g_autoptr(MuxFixture) m = mux_fixture_new(&(VskDevConfig) {
+        .max_conns = N,
+    });
+    int listener = mux_listen(m, 80, 8);
+    int fds[N];
+
+    for (uint32_t i = 0; i < N; i++) {
+        fds[i] = mux_open(m, listener, 1000 + i, 80);
+    }
+    for (int i = 0; i < N; i++) {
+        unix_write(fds[i], "x");
+    }
+    g_assert_true(vsk_mux_dispatch(m->mux, m->now_ms));
+    g_assert_cmpuint(take_ready_data(m), ==, CALL);
+    g_assert_false(vsk_mux_dispatch(m->mux, m->now_ms));
+    g_assert_cmpuint(take_ready_data(m), ==, N - CALL);
+    for (int i = 0; i < N; i++) {
+        close(fds[i]);
+    }
+    close(listener);
+}
+
 static void test_no_descriptor_refuses_the_request(void)
 {
     g_autoptr(MuxFixture) m = mux_fixture_new(NULL);
@@ -298,6 +364,8 @@ int main(int argc, char **argv)
          test_silent_clients_leave_room_for_flows);
     TEST("limits/clients-wait-for-descriptors",
          test_clients_wait_for_descriptors);
+    TEST("limits/clients-of-one-call", test_clients_of_one_call);
+    TEST("limits/events-of-one-call", test_events_of_one_call);
     TEST("limits/no-descriptor", test_no_descriptor_refuses_the_request);
     return g_test_run();
 }

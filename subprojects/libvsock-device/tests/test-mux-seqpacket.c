@@ -4,7 +4,7 @@
  * Seqpacket flows among the others: mux.h.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "mux-fixture.h"
 #include "stage.h"
 #include "unix-socket.h"

@@ -4,7 +4,7 @@
  * The packet header and scattered memory: pkt.h.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "pkt.h"
 
 #include <string.h>

@@ -11,7 +11,7 @@
  */
 
 #include "content.h"
-#include "limits.h"
+#include "vsock-limits.h"
 #include "models.h"
 #include "pkt.h"
 #include "unix-socket.h"

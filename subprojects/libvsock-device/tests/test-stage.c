@@ -4,7 +4,7 @@
  * What waits for a host program: stage.h.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "scripted-stream.h"
 #include "stage.h"
 

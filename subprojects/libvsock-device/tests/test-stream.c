@@ -4,7 +4,7 @@
  * The socket stream: stream.h, and what of the kernel it relies on.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "stream.h"
 #include "temp-dir.h"
 

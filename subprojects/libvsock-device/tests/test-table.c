@@ -4,7 +4,7 @@
  * The table of flows: table.h.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "table.h"
 
 /* The table looks at keys and handles only, so a bare struct will do. */

@@ -4,7 +4,7 @@
  * Memory of flows that have ended: trim.h.
  */
 
-#include "limits.h"
+#include "vsock-limits.h"
 #include "trim.h"
 
 #include <glib.h>
