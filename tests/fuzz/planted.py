@@ -37,6 +37,14 @@ PLANTS = [
      'uint32_t first = MIN(len, ring->capacity);'),
     ('length-of-14-bits', 'stage', 'stage.c',
      '} while (code[n++] & 0x80);', '} while (code[n++] & 0x80 && n < 2);'),
+    ('string-beyond-its-end', 'script', 'tests/qtest/vhost-vsock-json.c',
+     "if (*c->p == '\\\\' && c->p[1]) {", "if (*c->p == '\\\\') {"),
+    ('socket-name-leaks', 'script', 'tests/qtest/vhost-vsock-match.c',
+     'g_free(spec->field[f].terms[i].sock_id);', ''),
+    ('queue-size-of-100', 'config', 'contrib/vhost-user-vsock/vm-options.c',
+     'if (n & (n - 1)) {', 'if (n & 1) {'),
+    ('yaml-event-leaks', 'config', 'contrib/vhost-user-vsock/config-file.c',
+     'yaml_event_delete(&r.event);', ''),
 ]
 
 
