@@ -3,15 +3,20 @@
 
 import hashlib
 import os
+import re
+import shlex
 import subprocess
 
-from targets import FLAGS, FLAVOURS, TARGETS, TOP
+from targets import FLAGS, FLAVOURS, LIBRARY, TARGETS, TOP, place
 
 RULES = '''rule compile
   command = clang $flags -fsanitize=fuzzer-no-link -MMD -MF $out.d -c $in -o $out
   description = compile $in
   depfile = $out.d
   deps = gcc
+rule join
+  command = clang $flags -r -nostdlib $wraps -o $out $in
+  description = join $out
 rule link
   command = clang $flags -fsanitize=fuzzer $in -o $out $libs
   description = link $out
@@ -27,6 +32,15 @@ def pkg_config(what, packages):
     if run.returncode:
         raise RuntimeError(run.stderr.strip())
     return run.stdout.split()
+
+
+def wraps(top):
+    """Have the library's system calls go to fault.c: those of fault.h."""
+    with open(os.path.join(top, LIBRARY, 'tests', 'fault.h'),
+              encoding='utf-8') as f:
+        calls = re.findall(r'(?m)^    X\(\w+, (\w+)\)', f.read())
+    return ['-Wl,--wrap=' + call + suffix for call in calls
+            for suffix in ('', '64')]
 
 
 class Build:
@@ -46,23 +60,30 @@ class Build:
         known = set()
         for name in names:
             target = TARGETS[name]
-            flags = [flag.replace('{top}', self.top)
+            flags = [shlex.quote(place(flag, self.top))
                      for flag in FLAGS + target.flags + self.flavour]
             flags += pkg_config('--cflags', target.packages)
             mark = hashlib.sha256(' '.join(flags).encode()).hexdigest()[:8]
-            objects = []
+            objects, faulty = [], []
             for source in target.files(self.top):
                 obj = 'obj/%s/%s.o' % (mark, source[:-2].replace('/', '-'))
-                objects.append(obj)
+                (faulty if target.faults and
+                 source.startswith(LIBRARY + '/src/') else objects).append(obj)
                 if obj not in known:
                     known.add(obj)
                     text.append('build %s: compile %s\n  flags = %s\n'
                                 % (obj, os.path.join(self.top, source),
                                    ' '.join(flags)))
-            libs = target.link + pkg_config('--libs', target.packages)
+            if faulty:
+                objects.append('obj/%s/faulty.o' % mark)
+                text.append('build %s: join %s\n  wraps = %s\n'
+                            % (objects[-1], ' '.join(faulty),
+                               ' '.join(wraps(self.top))))
+            libs = [place(lib, self.top) for lib in target.link]
+            libs += pkg_config('--libs', target.packages)
             text.append('build fuzz-%s: link %s\n  flags = %s\n  libs = %s\n'
                         % (name, ' '.join(objects), ' '.join(self.flavour),
-                           ' '.join(libs).replace('{top}', self.top)))
+                           ' '.join(libs)))
         with open(os.path.join(self.folder, 'build.ninja'), 'w',
                   encoding='utf-8') as f:
             f.write(''.join(text))

@@ -163,7 +163,9 @@ static ssize_t seqpacket_readv(VskStream *stream, const struct iovec *iov,
         return s->ended || s->shut_rd ? 0 : -EAGAIN;
     }
     bytes = g_bytes_get_data(message, &len);
-    n = vsk_iov_from_buf(iov, (unsigned int)n_iov, bytes + s->at, len - s->at);
+    /* An empty message has no address. */
+    n = len ? vsk_iov_from_buf(iov, (unsigned int)n_iov, bytes + s->at,
+                               len - s->at) : 0;
     s->at += n;
     ret_msg->any = true;
     ret_msg->left = len - s->at;
