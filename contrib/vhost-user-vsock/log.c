@@ -11,11 +11,9 @@
 
 #include "log.h"
 #include "loop.h"
+#include "vsock-limits.h"
 
-/* Between two lines of one kind: a hostile guest or front-end fills no disk. */
-#define INTERVAL_MS 10000
-
-/* Lines of one kind within that time, of what a VMM may do often. */
+/* Lines of one kind within VSK_LOG_INTERVAL_MS, of what a VMM may do often. */
 #define BUDGET_LINES 100
 
 /* Bytes of a line, which holds two paths at the most; the rest is cut off. */
@@ -71,7 +69,7 @@ bool log_may_speak(LogShare *share, unsigned int *ret_unsaid)
         return false;
     }
     *ret_unsaid = share->unsaid;
-    share->next_ms = now_ms + INTERVAL_MS;
+    share->next_ms = now_ms + VSK_LOG_INTERVAL_MS;
     share->unsaid = 0;
     return true;
 }
@@ -80,7 +78,7 @@ bool log_has_budget(LogBudget *budget, uint64_t cid)
 {
     int64_t now_ms = loop_now_ms();
 
-    if (now_ms - budget->since_ms >= INTERVAL_MS) {
+    if (now_ms - budget->since_ms >= VSK_LOG_INTERVAL_MS) {
         if (budget->unsaid) {
             log_warning(cid, "%u lines about its VMM left out",
                         budget->unsaid);

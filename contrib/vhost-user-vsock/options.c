@@ -14,6 +14,10 @@
 #include "config-file.h"
 #include "options.h"
 #include "systemd.h"
+#include "vsock-limits.h"
+
+/* Longer, and the processor is never at rest. */
+#define MAX_POLL_US 1000000
 
 #define FAIL(errp, ...) \
     (g_set_error(errp, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, \
@@ -27,6 +31,10 @@ enum {
     OPT_CONFIG,
     OPT_SEQPACKET,
     OPT_MAX_CONNS,
+    OPT_MAX_STAGED,
+    OPT_REQUEST_TIMEOUT_MS,
+    OPT_CLOSE_TIMEOUT_MS,
+    OPT_LINE_TIMEOUT_MS,
     OPT_POLL_US,
     OPT_SANDBOX,
     OPT_LOG_LEVEL,
@@ -47,6 +55,10 @@ static const struct option long_options[] = {
     { "config", required_argument, NULL, OPT_CONFIG },
     { "seqpacket", required_argument, NULL, OPT_SEQPACKET },
     { "max-conns", required_argument, NULL, OPT_MAX_CONNS },
+    { "max-staged", required_argument, NULL, OPT_MAX_STAGED },
+    { "request-timeout-ms", required_argument, NULL, OPT_REQUEST_TIMEOUT_MS },
+    { "close-timeout-ms", required_argument, NULL, OPT_CLOSE_TIMEOUT_MS },
+    { "line-timeout-ms", required_argument, NULL, OPT_LINE_TIMEOUT_MS },
     { "poll-us", required_argument, NULL, OPT_POLL_US },
     { "sandbox", required_argument, NULL, OPT_SANDBOX },
     { "log-level", required_argument, NULL, OPT_LOG_LEVEL },
@@ -95,6 +107,11 @@ static const char help[] =
 "  --seqpacket=on|off     offer SOCK_SEQPACKET, too; on\n"
 "  --max-conns=N          connections of a guest at once; default: as many as\n"
 "                         file descriptors allow, 16384 at the most\n"
+"  --max-staged=BYTES     what all connections of a guest may be told together\n"
+"                         of what --tx-buffer-size is for one; 268435456\n"
+"  --request-timeout-ms=N for the guest to answer a host program; 2000\n"
+"  --close-timeout-ms=N   for the guest to end what the host ended; 8000\n"
+"  --line-timeout-ms=N    for a host program to write its CONNECT line; 5000\n"
 "  --poll-us=N            after work go on looking for more for N µs without\n"
 "                         sleeping: answers come sooner, and cost CPU time; 0\n"
 "  --sandbox=seccomp|none only the system calls that are needed; seccomp\n"
@@ -179,6 +196,39 @@ static bool set_number(uint32_t *number, const char *what, const char *value,
     return true;
 }
 
+/* A number of all guests; what is none is a choice. */
+static bool set_limit(Options *options, int opt, const char *name,
+                      const char *value, GError **errp)
+{
+    g_autofree char *what = g_strconcat("--", name, NULL);
+    uint32_t *timeout_ms;
+
+    switch (opt) {
+    case OPT_MAX_CONNS:
+        return set_number(&options->max_conns, what, value, VSK_LEAST_CONNS,
+                          VSK_MOST_CONNS, errp);
+    case OPT_MAX_STAGED:
+        return parse_number(what, value, VSK_LEAST_STAGED, VSK_MOST_STAGED,
+                            &options->max_staged, errp);
+    case OPT_REQUEST_TIMEOUT_MS:
+        timeout_ms = &options->request_timeout_ms;
+        break;
+    case OPT_CLOSE_TIMEOUT_MS:
+        timeout_ms = &options->close_timeout_ms;
+        break;
+    case OPT_LINE_TIMEOUT_MS:
+        timeout_ms = &options->line_timeout_ms;
+        break;
+    case OPT_POLL_US:
+        return set_number(&options->poll_us, what, value, 0, MAX_POLL_US,
+                          errp);
+    default:
+        return set_choice(options, opt, value, errp);
+    }
+    return set_number(timeout_ms, what, value, VSK_LEAST_TIMEOUT_MS,
+                      VSK_MOST_TIMEOUT_MS, errp);
+}
+
 static bool add_vm(Options *options, const char *list, GError **errp)
 {
     VmOptions *vm = vm_options_new();
@@ -207,14 +257,8 @@ static bool take_option(Options *options, VmOptions **single, int opt,
         return add_vm(options, value, errp);
     case OPT_CONFIG:
         return config_file_read(value, options->vms, errp);
-    case OPT_MAX_CONNS:
-        return set_number(&options->max_conns, "--max-conns", value, 1, 1 << 20,
-                          errp);
-    case OPT_POLL_US:
-        return set_number(&options->poll_us, "--poll-us", value, 0, 1000000,
-                          errp);
     default:
-        return set_choice(options, opt, value, errp);
+        return set_limit(options, opt, name, value, errp);
     }
 }
 

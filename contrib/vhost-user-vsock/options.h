@@ -18,6 +18,10 @@ typedef struct Options {
     GPtrArray *vms;     /* of VmOptions, at least one */
     bool seqpacket;
     uint32_t max_conns; /* of one guest; 0: by the limit of descriptors */
+    uint64_t max_staged;          /* these of one guest, too; */
+    uint32_t request_timeout_ms;  /* 0: the library's default */
+    uint32_t close_timeout_ms;
+    uint32_t line_timeout_ms;
     uint32_t poll_us;   /* how long to poll after work; 0: not at all */
     bool sandbox;
     LogLevel log_level;

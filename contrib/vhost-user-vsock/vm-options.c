@@ -157,7 +157,8 @@ static bool set_key(VmOptions *vm, VmKey key, const char *value,
     case VM_KEY_UDS_PATH:
         return set_path(&vm->uds_path, name, value, VSK_PATH_MAX, errp);
     case VM_KEY_TX_BUFFER_SIZE:
-        return set_u32(&vm->tx_buffer_size, name, value, 8192, 1u << 30, errp);
+        return set_u32(&vm->tx_buffer_size, name, value, VSK_MIN_BUF_ALLOC,
+                       VSK_MOST_BUF_ALLOC, errp);
     case VM_KEY_QUEUE_SIZE:
         return set_queue_size(vm, value, errp);
     case VM_KEY_GROUPS:

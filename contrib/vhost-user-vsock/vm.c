@@ -26,9 +26,6 @@
 #include "sandbox.h"
 #include "vm-internal.h"
 
-/* Flows at once, if the process may open twice as many descriptors. */
-#define MAX_FLOWS 16384
-
 /* A flow costs a descriptor.  Keep half of them for all the rest. */
 static uint32_t flows_by_descriptors(const Options *all)
 {
@@ -36,10 +33,10 @@ static uint32_t flows_by_descriptors(const Options *all)
     rlim_t share;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
-        return MAX_FLOWS;
+        return VSK_DEFAULT_MAX_CONNS;
     }
     share = limit.rlim_cur / 2 / all->vms->len;
-    return CLAMP(share, 1, MAX_FLOWS);
+    return CLAMP(share, 1, VSK_DEFAULT_MAX_CONNS);
 }
 
 static VskDev *vm_open_device(Vm *vm, const Options *all, GError **errp)
@@ -53,6 +50,10 @@ static VskDev *vm_open_device(Vm *vm, const Options *all, GError **errp)
         .max_conns = all->max_conns ? all->max_conns
                                     : flows_by_descriptors(all),
         .buf_alloc = options->tx_buffer_size,
+        .max_staged = all->max_staged,
+        .request_timeout_ms = all->request_timeout_ms,
+        .close_timeout_ms = all->close_timeout_ms,
+        .line_timeout_ms = all->line_timeout_ms,
         .seed = (uint64_t)g_random_int() << 32 | g_random_int(),
     };
 

@@ -20,10 +20,6 @@
 #include "sysemu/dma.h"
 #endif
 
-/* Milliseconds between two log lines of one reason: a hostile guest gets no
- * more than VSK_REFUSED_NUM lines out of it in this time. */
-#define LOG_INTERVAL_MS 10000
-
 /* --- Rings ---------------------------------------------------------------- */
 
 static bool range_is_ram(AddressSpace *as, hwaddr addr, hwaddr size,
@@ -258,7 +254,7 @@ static void emulator_refused(void *opaque, VskRefusal why, const VskHdr *hdr)
     }
     warn_report("vhost-vsock: CID %" PRIu64 ": %s%s%s%s", cid, warning,
                 packet ? " " : "", packet ?: "", more ?: "");
-    log->next_ms = now_ms + LOG_INTERVAL_MS;
+    log->next_ms = now_ms + VSK_LOG_INTERVAL_MS;
     log->unsaid = 0;
 }
 

@@ -33,9 +33,6 @@
 #define bql_unlock qemu_mutex_unlock_iothread
 #endif
 
-/* Flows at once, if the process may open twice as many descriptors. */
-#define MAX_FLOWS 16384
-
 /* --- Start and stop ------------------------------------------------------- */
 
 static void note_queue_sizes(VSockEmulator *e)
@@ -345,8 +342,8 @@ static uint32_t flows_by_descriptors(void)
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
-        limit.rlim_cur / 2 >= MAX_FLOWS) {
-        return MAX_FLOWS;
+        limit.rlim_cur / 2 >= VSK_DEFAULT_MAX_CONNS) {
+        return VSK_DEFAULT_MAX_CONNS;
     }
     return MAX(limit.rlim_cur / 2, 1);
 }
@@ -354,12 +351,18 @@ static uint32_t flows_by_descriptors(void)
 static VskDev *open_library(VSockEmulator *e, const char *path,
                             const char *shared_path, Error **errp)
 {
+    const VHostVSockLimits *limits = &e->vsock->limits;
     VskDevConfig config = {
         .guest_cid = e->vsock->guest_cid,
         .uds_path = path,
         .seqpacket = e->vsock->seqpacket != ON_OFF_AUTO_OFF,
         .shared_path = shared_path,
-        .max_conns = flows_by_descriptors(),
+        .max_conns = limits->max_conns ?: flows_by_descriptors(),
+        .buf_alloc = limits->buf_alloc,
+        .max_staged = limits->max_staged,
+        .request_timeout_ms = limits->request_timeout_ms,
+        .close_timeout_ms = limits->close_timeout_ms,
+        .line_timeout_ms = limits->line_timeout_ms,
     };
     g_autoptr(GError) err = NULL;
     VskDev *dev;

@@ -97,6 +97,15 @@ static VSOCK_PROPERTY vhost_vsock_properties[] = {
     DEFINE_PROP_STRING("uds-path", VHostVSock, uds_path),
     DEFINE_PROP_LINK("iothread", VHostVSock, iothread, TYPE_IOTHREAD,
                      IOThread *),
+    DEFINE_PROP_UINT32("max-conns", VHostVSock, limits.max_conns, 0),
+    DEFINE_PROP_SIZE32("buf-alloc", VHostVSock, limits.buf_alloc, 0),
+    DEFINE_PROP_SIZE("max-staged", VHostVSock, limits.max_staged, 0),
+    DEFINE_PROP_UINT32("request-timeout-ms", VHostVSock,
+                       limits.request_timeout_ms, 0),
+    DEFINE_PROP_UINT32("close-timeout-ms", VHostVSock,
+                       limits.close_timeout_ms, 0),
+    DEFINE_PROP_UINT32("line-timeout-ms", VHostVSock,
+                       limits.line_timeout_ms, 0),
     VSOCK_PROPERTY_END
 };
 
@@ -121,11 +130,23 @@ static bool check_guest_cid(const VHostVSock *s, Error **errp)
     return true;
 }
 
+/* A limit that was set; the kernel has its own.  NULL: none was. */
+static const char *name_of_limit(const VHostVSockLimits *limits)
+{
+    return limits->max_conns ? "max-conns" :
+           limits->buf_alloc ? "buf-alloc" :
+           limits->max_staged ? "max-staged" :
+           limits->request_timeout_ms ? "request-timeout-ms" :
+           limits->close_timeout_ms ? "close-timeout-ms" :
+           limits->line_timeout_ms ? "line-timeout-ms" : NULL;
+}
+
 /* Refuse properties that contradict each other. */
 static bool check_combination(const VHostVSock *s, Error **errp)
 {
     const char *only_emulator = s->uds_path ? "uds-path" :
-                                s->iothread ? "iothread" : NULL;
+                                s->iothread ? "iothread" :
+                                name_of_limit(&s->limits);
 
     if (s->uds_path && !*s->uds_path) {
         error_setg(errp, "uds-path must not be empty");
@@ -173,11 +194,13 @@ static bool init_backend(VHostVSock *s, Error **errp)
     g_autofree char *why = NULL;
     Error *local_err = NULL;
     int fd = vhost_vsock_kernel_open(s, &local_err);
+    const char *ignored = s->iothread ? "iothread" :
+                          name_of_limit(&s->limits);
 
     if (fd >= 0) {
-        if (s->iothread) {
+        if (ignored) {
             warn_report("vhost-vsock: the host kernel moves the packets: "
-                        "iothread is ignored (backend=emulator uses it)");
+                        "%s is ignored (backend=emulator uses it)", ignored);
         }
         return vhost_vsock_kernel_init(s, fd, errp);
     }

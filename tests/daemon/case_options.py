@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import time
 
 from box import OK, World, check_new_guest, refused, suite
 from tap import check, contains, equal
@@ -26,7 +27,8 @@ def _():
             for name in ('guest-cid', 'socket', 'uds-path', 'tx-buffer-size',
                          'queue-size', 'groups', 'vm', 'config', 'fd',
                          'print-capabilities', 'poll-us', 'seqpacket',
-                         'max-conns', 'sandbox', 'log-level', 'version',
+                         'max-conns', 'max-staged', 'request-timeout-ms',
+                         'close-timeout-ms', 'line-timeout-ms', 'sandbox', 'log-level', 'version',
                          'help'):
                 contains(result.stdout, '--' + name)
             check(re.search(r'vhost-user-vsock .*--guest-cid', result.stdout),
@@ -120,6 +122,10 @@ def _():
                 '--tx-buffer-size': ('0', '-1', 'abc', '', '4294967296'),
                 '--queue-size': ('0', '-1', 'abc', '', '3', '100', '65536'),
                 '--max-conns': ('0', '-1', 'abc', '', '99999999999'),
+                '--max-staged': ('0', '-1', '32767', '1099511627777', ''),
+                '--request-timeout-ms': ('0', '-1', '3600001', ''),
+                '--close-timeout-ms': ('0', '-1', '3600001', ''),
+                '--line-timeout-ms': ('0', '-1', '3600001', ''),
                 '--poll-us': ('-1', 'abc', '', '99999999999'),
                 '--seqpacket': ('maybe', ''),
                 '--sandbox': ('yes', '', 'chroot'),
@@ -253,6 +259,41 @@ def _():
         guest.send(1, 4, 9)
         equal(guest.receive().op, 3, 'op of the answer to the fourth')
         listener.close()
+
+
+@suite.case('/options/max-staged-is-what-all-flows-are-told')
+def _():
+    with World() as world:
+        world.start(*world.options(), '--max-staged=65536')
+        guest, told = world.guest(), 0
+        with world.listener(9):
+            for port in range(1, 65536 // 8192 + 1):
+                told += guest.connect(9, port).window
+            guest.send(1, 4000, 9)
+            equal(guest.receive().op, 3, 'op of the answer to the last')
+        equal(told, 65536, 'sum of the windows')
+
+
+@suite.case('/options/timeouts-are-kept')
+def _():
+    with World() as world:
+        world.start(*world.options(), '--line-timeout-ms=300',
+                    '--request-timeout-ms=400', '--close-timeout-ms=500')
+        guest = world.guest()
+        began = time.monotonic()
+        silent, asking = world.dial(), world.dial(1234)
+        equal(silent.recv(1), b'')
+        check(0.2 < time.monotonic() - began < 2, 'the line\'s time')
+        equal(asking.recv(1), b'')
+        check(0.3 < time.monotonic() - began < 2, 'the request\'s time')
+        guest.receive()
+        guest.receive()                 # its REQUEST, and its end
+        sock, flow = world.connection(guest, 1235)
+        began = time.monotonic()
+        sock.close()
+        while flow.receive().op != 3:
+            pass
+        check(0.4 < time.monotonic() - began < 4, 'the time to close')
 
 
 @suite.case('/options/seqpacket-off-is-not-offered')

@@ -32,6 +32,16 @@ enum {
     VHOST_VSOCK_VQ_NUM
 };
 
+/* Properties of the emulator's limits; 0 is the library's default. */
+typedef struct VHostVSockLimits {
+    uint32_t max_conns;
+    uint32_t buf_alloc;
+    uint64_t max_staged;
+    uint32_t request_timeout_ms;
+    uint32_t close_timeout_ms;
+    uint32_t line_timeout_ms;
+} VHostVSockLimits;
+
 struct VHostVSock {
     VirtIODevice parent_obj;
 
@@ -42,6 +52,7 @@ struct VHostVSock {
     VHostVSockBackend backend;
     char *uds_path;
     struct IOThread *iothread;
+    VHostVSockLimits limits;
 
     VirtQueue *vqs[VHOST_VSOCK_VQ_NUM];
 
