@@ -77,6 +77,7 @@ static void settle(World *w)
         int64_t at = vsk_dev_next_deadline(w->dev);
 
         if (!transport_is_ready(w->dev) && (at < 0 || at > w->now_ms)) {
+            programs_check_taken(w->programs);
             return;
         }
         dispatch(w);

@@ -397,6 +397,25 @@ void program_close(Program *program)
     g_array_unref(program->messages_sent);
 }
 
+void programs_check_taken(const Programs *all)
+{
+    for (unsigned int i = 0; i < MAX_PROGRAMS; i++) {
+        const Program *program = &all->programs[i];
+        const ModelFlow *flow = program->flow;
+        uint64_t unread;
+
+        /* For one that reads no more, the device takes all. */
+        if (program->fd < 0 || !flow || program->shut_rd || flow->lossy ||
+            all->model->excused) {
+            continue;
+        }
+        if (flow->fwd_cnt > program->received) {
+            unread = transport_unread(program->fd);
+            CHECK(flow->fwd_cnt - program->received <= unread);
+        }
+    }
+}
+
 /* --- At the end ------------------------------------------------------- */
 
 static void check_from_guest(const Program *program, const ModelFlow *flow)

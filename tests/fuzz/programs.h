@@ -90,6 +90,9 @@ void program_write(Program *program, size_t len, bool odd);
 void program_shutdown(Program *program, int how);
 void program_close(Program *program);
 
+/* The guest was told of no byte as taken that is not here. */
+void programs_check_taken(const Programs *all);
+
 /* When all has come to rest: whatever could be delivered was. */
 void program_check_delivered(const Programs *all, const Program *program);
 

@@ -593,6 +593,17 @@ ssize_t transport_receive(int fd, void *buf, size_t max, bool *ret_any)
     return n == -EAGAIN && (s->closed || s->shut_wr || s->deaf) ? 0 : n;
 }
 
+uint64_t transport_unread(int fd)
+{
+    const ScriptedStream *s = socket_at(fd)->stream;
+    uint64_t n = s->output->len;
+
+    for (const GList *link = s->sent.head; link; link = link->next) {
+        n += g_bytes_get_size(link->data);
+    }
+    return n;
+}
+
 void transport_shutdown(int fd, int how)
 {
     Socket *socket = socket_at(fd);

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -222,6 +223,19 @@ ssize_t transport_receive(int fd, void *buf, size_t max, bool *ret_any)
     CHECK(!(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)));
     *ret_any = n > 0 || msg.msg_controllen;
     return n;
+}
+
+uint64_t transport_unread(int fd)
+{
+    int type, n;
+    socklen_t len = sizeof(type);
+
+    CHECK(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0);
+    if (type != SOCK_STREAM) {
+        return UINT64_MAX; /* the kernel tells of the next message only */
+    }
+    CHECK(ioctl(fd, FIONREAD, &n) == 0);
+    return (uint64_t)n;
 }
 
 void transport_shutdown(int fd, int how)

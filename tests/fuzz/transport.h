@@ -49,6 +49,9 @@ ssize_t transport_send(int fd, const void *bytes, size_t len, bool odd);
 /* Bytes or one message; 0 bytes are an end of file, but of a message if
  * *@ret_any. */
 ssize_t transport_receive(int fd, void *buf, size_t max, bool *ret_any);
+/* Bytes that the device wrote and the program has not read; UINT64_MAX if that
+ * cannot be told. */
+uint64_t transport_unread(int fd);
 void transport_shutdown(int fd, int how);
 void transport_close(int fd);
 
