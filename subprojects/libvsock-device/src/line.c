@@ -39,28 +39,33 @@ bool vsk_line_add(VskLine *line, size_t n)
 
 bool vsk_line_parse(const VskLine *line, uint32_t *ret_port)
 {
-    const char *p = line->text, *end = p + line->len;
+    enum { BEFORE, WITHIN, BEHIND } place = BEFORE; /* of the port */
+    unsigned int len = line->len;
     uint64_t port = 0;
-    bool any = false;
 
-    if (line->len < VERB_LEN || g_ascii_strncasecmp(p, VERB, VERB_LEN) != 0) {
+    if (len && line->text[len - 1] == '\n') {
+        len--;
+    }
+    if (len < VERB_LEN ||
+        g_ascii_strncasecmp(line->text, VERB, VERB_LEN) != 0) {
         return false;
     }
-    for (p += VERB_LEN; p < end && *p == ' '; p++) {
-    }
-    for (; p < end && *p >= '0' && *p <= '9'; p++) {
-        port = port * 10 + (uint64_t)(*p - '0');
-        any = true;
-        if (port > UINT32_MAX) {
+    for (unsigned int i = VERB_LEN; i < len; i++) {
+        char c = line->text[i];
+
+        if (c >= '0' && c <= '9' && place != BEHIND) {
+            place = WITHIN;
+            port = port * 10 + (uint64_t)(c - '0');
+            if (port > UINT32_MAX) {
+                return false;
+            }
+        } else if (c == ' ' || (c == '\r' && place != BEFORE)) {
+            place = place == BEFORE ? BEFORE : BEHIND;
+        } else {
             return false;
         }
     }
-    for (; p < end && (*p == ' ' || *p == '\r'); p++) {
-    }
-    if (p < end && *p == '\n') {
-        p++;
-    }
-    if (!any || p < end) {
+    if (place == BEFORE) {
         return false;
     }
     *ret_port = (uint32_t)port;
