@@ -109,11 +109,30 @@ VskVring *vsk_vring_new(const VskVringConfig *config, const VskVringOps *ops,
     return vring;
 }
 
+/* Give back what chains that are out needed beyond their #VskElem. */
+static void forget_chains(VskVring *vring)
+{
+    g_autofree bool *is_free = g_new0(bool, vring->num);
+
+    for (unsigned int i = 0; i < vring->n_free; i++) {
+        is_free[vring->free_elems[i]] = true;
+    }
+    for (unsigned int i = 0; i < vring->num; i++) {
+        VskElem *elem = &vring->elems[i];
+
+        if (!is_free[i] && elem->iov != elem->own_iov) {
+            g_free(elem->iov);
+            g_free(elem->gpa);
+        }
+    }
+}
+
 void vsk_vring_free(VskVring *vring)
 {
     if (!vring) {
         return;
     }
+    forget_chains(vring);
     g_free(vring->elems);
     g_free(vring->free_elems);
     g_free(vring->resubmit);
