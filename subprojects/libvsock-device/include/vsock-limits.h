@@ -28,8 +28,8 @@
  * Then: RST, or an end of file for a host client; VSK_REFUSED_LIMIT.
  * Tests: /mux/limits/max-conns
  *     /options/max-conns-is-how-many-flows-there-can-be
- *     /vhost-vsock/replay/config-max-conns
- * Row: max-conns
+ *     /settings/device-keeps-to-what-was-set
+ * Row: connections
  */
 #define VSK_DEFAULT_MAX_CONNS 16384u
 
@@ -56,8 +56,8 @@
  *     VSK_REFUSED_CREDIT.
  * Tests: /conn/credit/whole-window-may-be-used /conn/credit/overrun-resets
  *     /options/tx-buffer-size-is-what-a-flow-is-told
- *     /vhost-vsock/replay/config-buf-alloc
- * Row: buf-alloc
+ *     /settings/device-keeps-to-what-was-set
+ * Row: window of a connection
  */
 #define VSK_DEFAULT_BUF_ALLOC 262144u
 
@@ -86,9 +86,9 @@
  * Why: the memory that host programs which do not read can cost.
  * Then: windows get smaller, then no flow is taken, VSK_REFUSED_LIMIT.
  * Tests: /mux/limits/window-shrinks-with-load
- *     /vhost-vsock/replay/config-max-staged
+ *     /settings/memory-for-all-connections-is-bounded
  *     /options/max-staged-is-what-all-flows-are-told
- * Row: max-staged
+ * Row: windows of all connections
  */
 #define VSK_DEFAULT_MAX_STAGED (256ull << 20)
 
@@ -125,8 +125,8 @@
  * Why: what Linux gives a connect() by default.
  * Then: an end of file for the host client, VSK_REFUSED_REQUEST_TIMEOUT.
  * Tests: /mux/time/requests-time-out /mux/time/stands-still-while-paused
- *     /vhost-vsock/replay/config-timeouts
- * Row: request-timeout-ms
+ *     /options/timeouts-are-kept
+ * Row: the guest accepts
  */
 #define VSK_DEFAULT_REQUEST_TIMEOUT_MS 2000u
 
@@ -139,7 +139,7 @@
  * Then: the guest is asked for its credit; without progress RST,
  *     VSK_REFUSED_CLOSE_TIMEOUT.
  * Tests: /mux/time/closes-time-out
- * Row: close-timeout-ms
+ * Row: the guest closes
  */
 #define VSK_DEFAULT_CLOSE_TIMEOUT_MS 8000u
 
@@ -152,7 +152,7 @@
  * Then: the client is dropped, VSK_REFUSED_HOST_TIMEOUT.
  * Tests: /host/client/silent-is-dropped-in-time
  *     /host/client/slow-line-gets-no-more-time
- * Row: line-timeout-ms
+ * Row: a client sends its CONNECT line
  */
 #define VSK_DEFAULT_LINE_TIMEOUT_MS 5000u
 
@@ -177,7 +177,7 @@
  * Tests: /listener/path/longest-fits /listener/seqpacket/longest-path
  *     /options/path-too-long-for-a-port-behind-it-is-refused
  *     /path/port/longest-fits
- * Row: uds-path
+ * Row: path of the host sockets
  */
 #define VSK_PATH_MAX 96
 
@@ -191,7 +191,7 @@
  * Why: Linux sends no more (VIRTIO_VSOCK_MAX_PKT_BUF_SIZE).
  * Then: the packet is refused and its flow, if any, reset; VSK_REFUSED_TX_LEN.
  * Tests: /dev/tx/len-beyond-64k-is-refused /dev/tx/64k-are-taken
- * Row: packet
+ * Row: payload of a packet from the guest
  */
 #define VSK_MAX_PKT_PAYLOAD 65536u
 
@@ -216,7 +216,7 @@
  * Why: they take no credit; far more than a socket holds.
  * Then: RST, VSK_REFUSED_EMPTY_MESSAGES.
  * Tests: /stage/empty-messages-are-bounded
- * Row: empty messages
+ * Row: empty messages that wait
  */
 #define VSK_MAX_EMPTY_MESSAGES 4096u
 
@@ -257,7 +257,7 @@
  * Tests: /host/limits/clients-without-a-line
  *     /mux/limits/silent-clients-leave-room-for-flows
  *     /abuse/300-host-programs-hang-in-mid-line
- * Row: silent clients
+ * Row: clients without a CONNECT line
  */
 #define VSK_MAX_HOST_CLIENTS 128u
 
@@ -269,7 +269,7 @@
  * Why: a burst of them while the device does other work.
  * Then: the client's connect() waits, or fails with EAGAIN.
  * Tests: /host/limits/backlog
- * Row: backlog
+ * Row: clients not yet accepted
  */
 #define VSK_HOST_BACKLOG 1024
 
@@ -281,7 +281,7 @@
  * Why: verb 8, port 10, spaces and CR to spare.
  * Then: the client is dropped, VSK_REFUSED_HOST_LINE.
  * Tests: /host/line/of-the-longest-length /host/line/without-end
- * Row: CONNECT line
+ * Row: length of a CONNECT line
  */
 #define VSK_MAX_LINE 32u
 
@@ -294,8 +294,7 @@
  * Why: from where Linux's ephemeral ports start, to what "OK 65535\n", the 9
  *     bytes that all known clients can read, has room for.
  * Then: when a guest port has used all up, VSK_REFUSED_LIMIT.
- * Tests: /table/host-ports/all-can-be-used
- * Row: host ports
+ * Tests: /table/host-port/runs-out
  */
 #define VSK_FIRST_HOST_PORT 32768u
 #define VSK_LAST_HOST_PORT  65535u
@@ -337,7 +336,9 @@
  * Why: what one packet may carry; enough for a system call to be worth it.
  * Then: the next flow has its turn.
  * Tests: /dev/rx/one-turn-of-a-greedy-flow-is-bounded
- *     /dev/rx/flows-share-the-ring /conn/data/one-read-has-a-budget
+ *     /dev/rx/flows-share-the-ring
+ *     /conn/to-guest/one-turn-is-bounded
+ *     /conn/to-guest/burst-follows-the-host
  *     /dev/tx/most-pieces-there-can-be
  */
 #define VSK_TURN_BYTES  65536u
@@ -406,8 +407,8 @@
  *
  * Memory that flows have freed and malloc may keep, and for how long.
  *
- * Why: to give it back takes a millisecond and more, so it is not done for less,
- *     and not at each turn of a load.
+ * Why: to give it back takes a millisecond and more, so it is not done for
+ *     less, and not at each turn of a load.
  * Then: some time later malloc is asked to give it back.
  * Tests: /trim/memory-of-many-flows-goes-back
  */
@@ -423,9 +424,9 @@
  *
  * Why: a hostile guest fills no disk: VSK_REFUSED_NUM lines at the most.
  * Then: the next line tells how many were left out.
- * Tests: /vhost-vsock/replay/log-lines-are-bounded
+ * Tests: /settings/log-lines-of-one-reason-are-bounded
  *     /hostile-vmm/log-is-not-filled-by-a-thousand-bad-sessions
- * Row: log lines
+ * Row: log lines of one reason
  */
 #define VSK_LOG_INTERVAL_MS 10000
 
@@ -436,7 +437,8 @@
  *
  * Why: what upstream's device has; the guest sees it, so it stays.
  * Then: the driver waits for used ones.
- * Tests: /vhost-vsock/replay/ring-queue-size
+ * Tests: /vhost-vsock/replay/tx-ring-wraps-often
+ *     /vhost-vsock/replay/rx-ring-wraps-often
  */
 
 /**
@@ -479,6 +481,27 @@
  * Why: rings get theirs.
  * Then: the rest is handled in the next turn.
  * Tests: /hostile-vmm/a-thousand-messages-in-one-write-are-answered
+ */
+
+/**
+ * contrib/vhost-user-vsock/vm-front-end.c ACCEPT_RETRY_MS: milliseconds
+ *
+ * Until the daemon tries again to accept a VMM when it ran out of descriptors
+ * or memory.
+ *
+ * Why: as VSK_ACCEPT_RETRY_MS.
+ * Then: the VMM waits.
+ * Tests: /hostile-vmm/a-crowd-of-front-ends-waits-and-leaves
+ */
+
+/**
+ * contrib/vhost-user-vsock/loop.c EVENTS: events
+ *
+ * That the daemon's loop takes from epoll at once.
+ *
+ * Why: more than a VM has descriptors there.
+ * Then: the rest comes in the next turn.
+ * Tests: /hostile-vmm/a-crowd-of-front-ends-waits-and-leaves
  */
 
 /**
