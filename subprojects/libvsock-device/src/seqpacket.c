@@ -54,12 +54,26 @@ static ssize_t receive_none(VskStreamSocket *s, int flags, bool *ret_end)
     return n;
 }
 
+/* Take the message out that was peeked at until its end; 0, or a negative
+ * errno if it is there yet. */
+static ssize_t drop_read(VskStreamSocket *s)
+{
+    bool end;
+    ssize_t n = s->drop ? receive_none(s, 0, &end) : 0;
+
+    s->drop &= n < 0;
+    return MIN(n, 0);
+}
+
 /* Learn of the next message.  As peek of VskStreamOps. */
 static ssize_t look_ahead(VskStreamSocket *s)
 {
-    ssize_t n;
+    ssize_t n = drop_read(s);
     bool end;
 
+    if (n < 0) {
+        return n;
+    }
     if (s->next.any) {
         return 1; /* and an empty one must not be peeked at again: the kernel
                    * would pass it over */
@@ -103,11 +117,8 @@ static ssize_t seqpacket_readv(VskStream *stream, const struct iovec *iov,
     if (n < 0) {
         return n;
     }
-    if (all && s->in_message) {
-        bool end;
-
-        receive_none(s, 0, &end); /* drop what was peeked at */
-    }
+    s->drop = all && s->in_message;
+    drop_read(s);
     s->in_message = !all;
     s->next.left -= (size_t)n;
     *ret_msg = s->next;

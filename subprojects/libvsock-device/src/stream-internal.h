@@ -23,6 +23,7 @@ typedef struct VskStreamSocket {
     /* Of seqpacket.c. */
     VskMessage next; /* the next message, if it is known */
     bool in_message; /* part of it was read */
+    bool drop;       /* all of it was read, and it is in the socket yet */
     bool reset;      /* the host program closed with messages unread */
 } VskStreamSocket;
 

@@ -417,6 +417,10 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
     int err;
 
     if (transfer_fails(FAULT_SENDMSG, fd, &err)) {
+        if (errno == EPIPE) {
+            shutdown(fd, SHUT_WR); /* whoever takes no more reads no more */
+            errno = EPIPE;
+        }
         return -1;
     }
     if (err) {

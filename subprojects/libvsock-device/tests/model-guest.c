@@ -60,11 +60,25 @@ GuestFlow *guest_flow(Guest *guest, VskType type, uint32_t guest_port,
 
 static void set_phase(GuestFlow *flow, GuestPhase phase)
 {
+    GuestEnd last = flow->last;
+
+    if (flow->phase == GUEST_OPEN) {
+        last = (GuestEnd) {
+            .sent = flow->sent,
+            .received = flow->received,
+            .out = flow->out,
+            .in = flow->in,
+            .heard_shut = flow->heard_shut,
+        };
+    } else if (phase != GUEST_CLOSED) {
+        last = (GuestEnd) { 0 };
+    }
     *flow = (GuestFlow) {
         .type = flow->type,
         .guest_port = flow->guest_port,
         .host_port = flow->host_port,
         .phase = phase,
+        .last = last,
     };
 }
 
@@ -288,7 +302,10 @@ static void take_packet(Guest *guest)
                   (hdr->op == VSK_OP_RW && hdr->type == VSK_TYPE_SEQPACKET));
     if (hdr->op == VSK_OP_RST) {
         guest->resets++;
-        set_phase(flow, GUEST_CLOSED);
+        if (flow->phase != GUEST_CLOSED) {
+            set_phase(flow, GUEST_CLOSED);
+            flow->last.was_reset = true;
+        }
     } else if (hdr->op == VSK_OP_REQUEST) {
         g_assert_cmpint(flow->phase, ==, GUEST_CLOSED);
         if (guest->refuses) {

@@ -27,6 +27,14 @@ typedef enum GuestPhase {
     GUEST_OPEN,
 } GuestPhase;
 
+/* What became of a flow. */
+typedef struct GuestEnd {
+    uint32_t sent, received;
+    Messages out, in;
+    uint32_t heard_shut;
+    bool was_reset; /* by the device */
+} GuestEnd;
+
 typedef struct GuestFlow {
     VskType type;
     uint32_t guest_port, host_port;
@@ -38,6 +46,7 @@ typedef struct GuestFlow {
     uint32_t shut;      /* flags it has said */
     uint32_t heard_shut;
     bool broken;        /* it broke the rules: no bytes are promised */
+    GuestEnd last;      /* of the flow that had these ports before */
 } GuestFlow;
 
 typedef struct Guest {
@@ -95,7 +104,11 @@ typedef struct HostEnd {
     Messages out, in;
     bool shut_wr, shut_rd;
     bool eof;
+    bool may_tear; /* its line may end early */
 } HostEnd;
+
+/* A host program with the socket @fd. */
+HostEnd *host_end_new(int fd, VskType type);
 
 /* A client that asks for @guest_port. */
 HostEnd *host_end_connect(Vm *vm, VskType type, uint32_t guest_port);

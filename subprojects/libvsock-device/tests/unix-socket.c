@@ -172,11 +172,16 @@ void unix_get_source(int fd, uint64_t *ret_cid, uint32_t *ret_port)
 
 static struct rlimit old_limit;
 
-bool can_limit_fds(void)
+bool under_valgrind(void)
 {
     const char *preload = g_getenv("LD_PRELOAD");
 
-    if (preload && strstr(preload, "vgpreload")) {
+    return preload && strstr(preload, "vgpreload");
+}
+
+bool can_limit_fds(void)
+{
+    if (under_valgrind()) {
         g_test_skip("valgrind's limit of descriptors is not the kernel's");
         return false;
     }

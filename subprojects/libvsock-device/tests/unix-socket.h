@@ -54,6 +54,8 @@ void unix_expect_nothing(int fd);
 /* The connecting socket's address of an emulator's flow. */
 void unix_get_source(int fd, uint64_t *ret_cid, uint32_t *ret_port);
 
+bool under_valgrind(void);
+
 /* False, and the test is skipped, where limit_fds() does not work. */
 bool can_limit_fds(void);
 
