@@ -152,6 +152,10 @@ TARGETS = {
                     own('fuzz-stage.c') + library('stage.c', 'ring.c',
                                                   'pkt.c'),
                     max_len=256, check_s=4),
+    'vring': Target('virtqueues whose driver writes anything, anywhere',
+                    own('fuzz-vring.c') + library('vring.c', 'inflight.c',
+                                                  'error.c'),
+                    max_len=512),
     'script': Target('packet scripts, as the replay suite reads them',
                      own('fuzz-script.c') +
                      ['tests/qtest/vhost-vsock-%s.c' % name for name in
