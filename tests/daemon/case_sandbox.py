@@ -14,7 +14,7 @@ import subprocess
 import box
 from box import World, check_new_guest, check_service, suite
 from case_life import CONTRIB, activated, listening
-from guest import Guest
+from guest import Guest, REQUEST, RST
 from inject import inject
 from tap import Skip, check, contains, equal, until
 
@@ -174,6 +174,31 @@ def _():
             box.exchange(sock, flow)
         daemon.end()
         check('3.vsock' not in os.listdir(run + '/vsock'), '3.vsock is left')
+
+
+@suite.case('/sandbox/guest-reaches-no-other-user-where-all-may-write')
+def _():
+    if os.geteuid() != 0:
+        raise Skip('needs root, to be another user')
+    with World() as world:
+        daemon = world.start()
+        guest = world.guest()
+        os.chmod(world.dir, 0o777)
+        os.seteuid(NOBODY)
+        try:
+            theirs = world.listener(1234)
+        finally:
+            os.seteuid(0)
+        os.symlink(world.socket_path(), world.uds_path() + '_1235')
+        world.ours.add('vm3.vsock_1235')
+        for port in 1234, 1235:
+            guest.send(REQUEST, 1000 + port, port)
+            equal(guest.receive().op, RST, 'answer')
+        daemon.expect_log('where the guest connects to')
+        os.chmod(world.dir, 0o755)
+        guest.connect(1234, 999)
+        theirs.accept()[0].close()
+        daemon.end()
 
 
 @suite.case('/sandbox/folder-of-somebody-else-is-a-sentence')

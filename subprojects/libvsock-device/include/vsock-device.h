@@ -160,7 +160,8 @@ typedef enum VskRefusal {
     VSK_REFUSED_OP,             /* an op that means nothing in this state */
     VSK_REFUSED_NO_FLOW,        /* no such flow */
     VSK_REFUSED_NO_LISTENER,    /* no host program listens on that port */
-    VSK_REFUSED_UNSAFE_LISTENER, /* of another user, where all may write */
+    VSK_REFUSED_UNSAFE_LISTENER, /* another user's, or made reachable by one,
+                                  * where all may write */
     VSK_REFUSED_BACKLOG,        /* the host program's backlog is full */
     VSK_REFUSED_LIMIT,          /* max_conns, or host fds or ports, used up */
     VSK_REFUSED_CREDIT,         /* more payload than was advertised */

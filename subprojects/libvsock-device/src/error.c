@@ -21,7 +21,7 @@ static const char *const refusal_names[] = {
     [VSK_REFUSED_OP] = "op has no meaning in this state",
     [VSK_REFUSED_NO_FLOW] = "no such connection",
     [VSK_REFUSED_NO_LISTENER] = "nobody listens on the port",
-    [VSK_REFUSED_UNSAFE_LISTENER] = "listener of another user in the way",
+    [VSK_REFUSED_UNSAFE_LISTENER] = "listener that another user put there",
     [VSK_REFUSED_BACKLOG] = "backlog of the listener is full",
     [VSK_REFUSED_LIMIT] = "too many connections",
     [VSK_REFUSED_CREDIT] = "more payload than was advertised",
@@ -57,8 +57,8 @@ static const char *const refusal_warnings[VSK_REFUSED_NUM] = {
     [VSK_REFUSED_CREDIT] =
         "the guest sent more than the window it was told; connection reset",
     [VSK_REFUSED_UNSAFE_LISTENER] =
-        "another user's socket lies where the guest connects to; use a "
-        "directory where not everybody may write",
+        "where the guest connects to lies another user's socket, or a link; "
+        "use a directory where not everybody may write",
     [VSK_REFUSED_BACKLOG] =
         "a host program does not accept its connections fast enough",
     [VSK_REFUSED_LIMIT] =

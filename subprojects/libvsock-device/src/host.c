@@ -418,30 +418,57 @@ static int connect_to(int fd, const char *base, uint32_t port)
     return err;
 }
 
-/*
- * Whether the guest may reach the program at the other end of @fd, found beside
- * @base.  Who may make files there is the choice of whoever made the directory,
- * but where everybody may, as in /tmp, it has to be the user who runs us,
- * root, or the directory's owner.
- */
-static bool is_trusted(const VskHost *host, int fd, const char *base)
+/* Whether @name, as a program bound its socket to it, is @base with @port
+ * behind it, and no other socket that somebody made a link to or renamed. */
+static bool is_bound_there(const char *name, const char *base, uint32_t port,
+                           const struct stat *dir)
 {
+    char path[VSK_SUN_PATH_SIZE];
+    g_autofree char *there = g_path_get_dirname(name);
+    g_autofree char *found = g_path_get_basename(name);
+    g_autofree char *wanted = NULL;
+    struct stat st;
+
+    if (vsk_path_for_port(base, port, path) < 0) {
+        return false;
+    }
+    wanted = g_path_get_basename(path);
+    /* A relative one is of a directory that only that program knows. */
+    return strcmp(found, wanted) == 0 &&
+           (!g_path_is_absolute(name) ||
+            (stat(there, &st) == 0 && st.st_dev == dir->st_dev &&
+             st.st_ino == dir->st_ino));
+}
+
+/*
+ * Whether the guest may reach the program at the other end of @fd, found at
+ * @port of @base.  Who may make files there is the choice of whoever made the
+ * directory, but where everybody may, as in /tmp, it has to be a program of
+ * the user who runs us, of root, or of the directory's owner, and one that
+ * listens right there.
+ */
+static bool is_trusted(const VskHost *host, int fd, const char *base,
+                       uint32_t port)
+{
+    g_autofree char *dir = g_path_get_dirname(base);
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    socklen_t addr_len = sizeof(addr) - 1; /* a NUL stays */
     struct ucred peer;
     socklen_t len = sizeof(peer);
     struct stat st;
-    g_autofree char *dir = NULL;
 
-    /* #syscalls getsockopt */
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
+    /* #syscalls stat newfstatat getsockopt getpeername */
+    if (stat(dir, &st) < 0) {
         return false;
     }
-    if (peer.uid == host->uid || peer.uid == 0) {
+    if (!(st.st_mode & S_IWOTH)) {
         return true;
     }
-    dir = g_path_get_dirname(base);
-    /* #syscalls stat newfstatat */
-    return stat(dir, &st) == 0 &&
-           (!(st.st_mode & S_IWOTH) || st.st_uid == peer.uid);
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+           (peer.uid == host->uid || peer.uid == 0 ||
+            peer.uid == st.st_uid) &&
+           getpeername(fd, (struct sockaddr *)&addr, &addr_len) == 0 &&
+           is_bound_there(addr.sun_path, base, port, &st);
 }
 
 /* Name @fd, so that the host program knows who calls. */
@@ -501,7 +528,7 @@ int vsk_host_connect(const VskHost *host, uint64_t guest_cid,
     }
     if (err) {
         *ret_why = refusal_of(err);
-    } else if (is_trusted(host, fd, base)) {
+    } else if (is_trusted(host, fd, base, port)) {
         return fd;
     } else {
         *ret_why = VSK_REFUSED_UNSAFE_LISTENER;

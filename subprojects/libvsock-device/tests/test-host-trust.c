@@ -119,6 +119,81 @@ static void test_no_way_around_a_foreign_listener(void)
     close(for_all);
 }
 
+/*
+ * Another user makes a link to a socket of ours, an agent's, say, where the
+ * guest looks: it must not get there.
+ */
+static void test_link_in_a_shared_directory(void)
+{
+    static int (*const make_link[])(const char *, const char *) = {
+        symlink, link, rename,
+    };
+
+    for (unsigned int i = 0; i < G_N_ELEMENTS(make_link); i++) {
+        g_autoptr(HostFixture) h = host_fixture_new();
+        g_autofree char *agent = temp_dir_file(h->dir, "agent");
+        int listener = unix_bind(agent, 8);
+        char path[VSK_SUN_PATH_SIZE];
+        VskRefusal why;
+        int fd;
+
+        g_assert_cmpint(vsk_path_for_port(h->path, 80, path), ==, 0);
+        g_assert_cmpint(make_link[i](agent, path), ==, 0);
+        g_assert_cmpint(chmod(h->dir->path, 0777), ==, 0);
+        g_assert_cmpint(try_connect(h, 80, VSK_TYPE_STREAM, &why), ==, -1);
+        g_assert_cmpint(why, ==, VSK_REFUSED_UNSAFE_LISTENER);
+        /* In a directory of ours it is our own wish. */
+        g_assert_cmpint(chmod(h->dir->path, 0700), ==, 0);
+        fd = try_connect(h, 80, VSK_TYPE_STREAM, &why);
+        g_assert_cmpint(fd, >=, 0);
+        close(fd);
+        close(listener);
+    }
+}
+
+/* The right name, but in another directory. */
+static void test_link_to_the_same_name_elsewhere(void)
+{
+    g_autoptr(HostFixture) h = host_fixture_new();
+    g_autoptr(HostFixture) other = host_fixture_new();
+    int listener = host_listens(other, 80, 8);
+    char path[VSK_SUN_PATH_SIZE], target[VSK_SUN_PATH_SIZE];
+    VskRefusal why;
+
+    g_assert_cmpint(vsk_path_for_port(h->path, 80, path), ==, 0);
+    g_assert_cmpint(vsk_path_for_port(other->path, 80, target), ==, 0);
+    g_assert_cmpint(symlink(target, path), ==, 0);
+    g_assert_cmpint(chmod(h->dir->path, 0777), ==, 0);
+    g_assert_cmpint(try_connect(h, 80, VSK_TYPE_STREAM, &why), ==, -1);
+    g_assert_cmpint(why, ==, VSK_REFUSED_UNSAFE_LISTENER);
+    close(listener);
+}
+
+/* By whatever path a program has bound its socket. */
+static void test_listener_by_another_path(void)
+{
+    g_autoptr(HostFixture) h = host_fixture_new();
+    g_autofree char *cwd = g_get_current_dir();
+    g_autofree char *dotted = g_strdup_printf("%s/./3.vsock_81",
+                                              h->dir->path);
+    int relative, absolute, fd;
+    VskRefusal why;
+
+    g_assert_cmpint(chdir(h->dir->path), ==, 0);
+    relative = unix_bind("3.vsock_80", 8);
+    g_assert_cmpint(chdir(cwd), ==, 0);
+    absolute = unix_bind(dotted, 8);
+    g_assert_cmpint(chmod(h->dir->path, 0777), ==, 0);
+    fd = try_connect(h, 80, VSK_TYPE_STREAM, &why);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    fd = try_connect(h, 81, VSK_TYPE_STREAM, &why);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    close(relative);
+    close(absolute);
+}
+
 static void test_own_listener_in_a_shared_directory(void)
 {
     g_autoptr(HostFixture) h = host_fixture_new();
@@ -203,6 +278,10 @@ int main(int argc, char **argv)
          test_no_way_around_a_foreign_listener);
     TEST("own-listener-in-a-shared-directory",
          test_own_listener_in_a_shared_directory);
+    TEST("link-in-a-shared-directory", test_link_in_a_shared_directory);
+    TEST("link-to-the-same-name-elsewhere",
+         test_link_to_the_same_name_elsewhere);
+    TEST("listener-by-another-path", test_listener_by_another_path);
     TEST("guest-of-another-device", test_guest_of_another_device);
     TEST("guest-by-a-link", test_guest_by_a_link);
     return g_test_run();
