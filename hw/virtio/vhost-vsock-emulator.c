@@ -63,6 +63,21 @@ static void look_up_rings(VSockEmulator *e)
     note_queue_sizes(e);
 }
 
+/*
+ * The virtio core takes over a status after the device has seen it, so that
+ * the bit by which virtio_error() told of an error meanwhile is lost.
+ */
+static void tell_broken(void *opaque)
+{
+    VSockEmulator *e = opaque;
+    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+
+    if (vdev->broken && virtio_vdev_has_feature(vdev, VIRTIO_F_VERSION_1)) {
+        vdev->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+        virtio_notify_config(vdev);
+    }
+}
+
 static int emulator_set_status(VHostVSock *s, uint8_t status)
 {
     VSockEmulator *e = s->impl;
@@ -74,7 +89,7 @@ static int emulator_set_status(VHostVSock *s, uint8_t status)
         driver_ok = false;
     }
     if (driver_ok == e->wanted.driver_ok && running == e->wanted.running) {
-        return 0;
+        goto out;
     }
     if (!driver_ok) {
         e->wanted.driver_left = true;
@@ -86,6 +101,10 @@ static int emulator_set_status(VHostVSock *s, uint8_t status)
     e->wanted.driver_ok = driver_ok;
     e->wanted.running = running;
     vhost_vsock_loop_sync(e);
+out:
+    if ((status & VIRTIO_CONFIG_S_DRIVER_OK) && vdev->broken) {
+        qemu_bh_schedule(e->broken_bh);
+    }
     return 0;
 }
 
@@ -238,6 +257,7 @@ static void emulator_fini(VHostVSock *s)
 
     qemu_remove_exit_notifier(&e->exit);
     vhost_vsock_loop_stop(e);
+    qemu_bh_delete(e->broken_bh);
     g_free(e);
     s->impl = NULL;
 }
@@ -394,6 +414,7 @@ bool vhost_vsock_emulator_init(VHostVSock *s, const char *why, Error **errp)
         g_free(e);
         return false;
     }
+    e->broken_bh = qemu_bh_new(tell_broken, e);
     vhost_vsock_loop_start(e);
     e->exit.notify = emulator_exit;
     qemu_add_exit_notifier(&e->exit);

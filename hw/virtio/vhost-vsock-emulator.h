@@ -42,6 +42,7 @@ typedef struct VSockEmulator {
     struct IOThread *iothread;
     AioContext *ctx;
     QEMUTimer *timer;  /* the library's deadline; fires in the main loop */
+    QEMUBH *broken_bh; /* see tell_broken(); runs in the main loop */
     Notifier exit;
 
     VSockWish wanted;  /* what the front wants; with the BQL only */

@@ -320,6 +320,9 @@ char *vvt_config_device(const VvtConfig *config, uint64_t guest_cid,
         g_string_append(text, ",chardev=daemon0");
         return g_string_free(g_steal_pointer(&text), false);
     }
+    if (config->options) {
+        g_string_append_printf(text, ",%s", config->options);
+    }
     g_string_append_printf(text, ",guest-cid=%" PRIu64, guest_cid);
     if (config->has_backend_property) {
         g_string_append_printf(text, ",backend=%s",

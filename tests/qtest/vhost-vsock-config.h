@@ -30,6 +30,7 @@ typedef struct VvtConfig {
     uint32_t waive;
     bool has_backend_property; /* the device knows backend= */
     bool iothread;             /* the emulator shall have one */
+    const char *options;       /* more properties; NULL: none */
     char *cannot;              /* why no script can run; NULL: they can */
     bool is_mistake;           /* ...which is an error of whoever asked */
     bool has_seed;

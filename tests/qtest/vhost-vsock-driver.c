@@ -31,6 +31,7 @@ static const uint8_t bios_code[] = {
 #define KNOWN_FEATURES (1ull << VIRTIO_F_VERSION_1 |             \
                         1ull << VIRTIO_RING_F_INDIRECT_DESC |    \
                         1ull << VIRTIO_RING_F_EVENT_IDX |        \
+                        1ull << VIRTIO_F_RING_PACKED | /* if asked for */ \
                         7ull /* all of virtio-vsock's own */)
 
 struct VvtDriver {
@@ -226,9 +227,12 @@ static void offer_events(VvtDriver *driver, unsigned count)
     unsigned i;
 
     for (i = 0; i < count; i++) {
-        VvtChain *chain = vvt_chain_new(driver->ring[VVT_EVENT], &size, 1, true);
+        VvtChain *chain = vvt_chain_new(driver->ring[VVT_EVENT], &size, 1,
+                                        true);
 
-        g_assert_true(vvt_ring_offer(driver->ring[VVT_EVENT], chain));
+        if (!vvt_ring_offer(driver->ring[VVT_EVENT], chain)) {
+            vvt_chain_free(driver->ring[VVT_EVENT], chain);
+        }
     }
     if (count > 0) {
         vvt_ring_kick(driver->ring[VVT_EVENT]);
@@ -300,6 +304,11 @@ void vvt_driver_open(VvtDriver *driver, uint64_t features, uint32_t omit,
                            VIRTIO_CONFIG_S_DRIVER_OK);
     }
     driver->open = true;
+    for (i = 0; i < VVT_QUEUES; i++) {
+        if (vdev->features & 1ull << VIRTIO_F_RING_PACKED) {
+            vvt_ring_set_raw(driver->ring[i]); /* our rings are split ones */
+        }
+    }
     offer_events(driver, event_chains);
     offer_idle_rx(driver);
 }

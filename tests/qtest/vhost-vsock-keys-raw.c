@@ -121,6 +121,7 @@ static bool parse_desc(const QDict *dict, unsigned index, VvtDesc *desc,
     bool packed = qdict_haskey(dict, "id");
 
     desc->next = packed ? 0 : index + 1;
+    desc->fixed_next = packed || qdict_haskey(dict, "next");
     for (entry = qdict_first(dict); entry; entry = qdict_next(dict, entry)) {
         const char *name = qdict_entry_key(entry);
         QObject *obj = qdict_entry_value(entry);

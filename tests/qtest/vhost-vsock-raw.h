@@ -35,6 +35,7 @@ typedef struct VvtDesc {
     uint32_t len;
     uint16_t flags;
     uint16_t next;
+    bool fixed_next;   /* the script wrote it, so it is the same in each copy */
 } VvtDesc;
 
 /* Bytes at VVT_PLACE_RAM. */

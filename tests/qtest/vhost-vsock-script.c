@@ -63,9 +63,9 @@ static const struct {
     [VVT_OP_MIGRATE] = { "migrate", 0, 0 },
     [VVT_OP_WRITE] = { "write", B(AT),
         B(QUEUE) | B(HDR) | B(PAYLOAD) },
-    [VVT_OP_DESCS] = { "descs", B(DESCS), B(QUEUE) | B(AT) },
+    [VVT_OP_DESCS] = { "descs", B(DESCS), B(QUEUE) | B(AT) | B(REPEAT) },
     [VVT_OP_AVAIL] = { "avail", B(HEADS),
-        B(QUEUE) | B(JUMP) | B(KICK) },
+        B(QUEUE) | B(JUMP) | B(KICK) | B(REPEAT) },
     [VVT_OP_USED] = { "used", 0,
         B(QUEUE) | B(COUNT) | B(ID) | B(USED) | B(EXPECT) | B(TIMEOUT_MS) },
     [VVT_OP_KICK] = { "kick", B(QUEUE), 0 },
@@ -331,6 +331,15 @@ static bool parse_head(const Place *at, const QDict *dict, VvtScript *script,
         }
         script->guest_cid = cid;
     }
+    if (qdict_haskey(dict, "_options")) {
+        const char *text = vvt_string(qdict_get(dict, "_options"));
+
+        if (!text) {
+            fail(at, "_options", errp, "a string expected");
+            return false;
+        }
+        script->options = g_strdup(text);
+    }
     return true;
 }
 
@@ -402,6 +411,7 @@ void vvt_script_free(VvtScript *script)
     }
     g_free(script->path);
     g_free(script->description);
+    g_free(script->options);
     g_clear_pointer(&script->rows, g_ptr_array_unref);
     g_clear_pointer(&script->steps, g_ptr_array_unref);
     g_free(script);

@@ -41,8 +41,13 @@ static bool do_write(VvtRun *run, const VvtStep *step)
         g_bytes_new(NULL, 0);
     size_t len;
     const void *data = g_bytes_get_data(payload, &len);
+    VvtPlace place = step->value[VVT_KEY_AT].addr.place;
     uint64_t at;
 
+    if ((place == VVT_PLACE_DESC || place == VVT_PLACE_AVAIL ||
+         place == VVT_PLACE_USED) && !raw_ring(run, step)) {
+        return false;
+    }
     if (!vvt_raw_resolve(run->driver, queue_of(step),
                          &step->value[VVT_KEY_AT].addr, &at, run->why)) {
         return false;
@@ -71,6 +76,7 @@ static bool do_descs(VvtRun *run, const VvtStep *step)
 {
     static const VvtAddr table = { VVT_PLACE_DESC, 0 };
     unsigned queue = queue_of(step);
+    unsigned n = step->n_descs * vvt_step_num(step, VVT_KEY_REPEAT, 1);
     uint64_t at;
     unsigned i;
 
@@ -82,14 +88,18 @@ static bool do_descs(VvtRun *run, const VvtStep *step)
                          run->why)) {
         return false;
     }
-    for (i = 0; i < step->n_descs; i++) {
+    for (i = 0; i < n; i++) {
+        VvtDesc desc = step->descs[i % step->n_descs];
         uint64_t addr;
 
-        if (!vvt_raw_resolve(run->driver, queue, &step->descs[i].addr, &addr,
+        if (!vvt_raw_resolve(run->driver, queue, &desc.addr, &addr,
                              run->why)) {
             return false;
         }
-        vvt_raw_write_desc(run->driver, at, addr, &step->descs[i]);
+        if (!desc.fixed_next) {
+            desc.next = i + 1;
+        }
+        vvt_raw_write_desc(run->driver, at, addr, &desc);
         at += sizeof(struct vring_desc);
     }
     return true;
@@ -98,13 +108,18 @@ static bool do_descs(VvtRun *run, const VvtStep *step)
 static bool do_avail(VvtRun *run, const VvtStep *step)
 {
     const VvtValue *heads = &step->value[VVT_KEY_HEADS];
+    unsigned n = heads->n_list * vvt_step_num(step, VVT_KEY_REPEAT, 1);
+    g_autofree uint32_t *list = g_new(uint32_t, n);
     VvtRing *ring = raw_ring(run, step);
+    unsigned i;
 
     if (!ring) {
         return false;
     }
-    vvt_ring_raw_offer(ring, heads->list, heads->n_list,
-                       vvt_step_num(step, VVT_KEY_JUMP, heads->n_list));
+    for (i = 0; i < n; i++) {
+        list[i] = heads->list[i % heads->n_list];
+    }
+    vvt_ring_raw_offer(ring, list, n, vvt_step_num(step, VVT_KEY_JUMP, n));
     if (vvt_step_num(step, VVT_KEY_KICK, true)) {
         vvt_raw_kick(run->driver, queue_of(step));
     }

@@ -259,7 +259,9 @@ bool vvt_run_begin(VvtRun *run, VvtCase *c, const VvtScript *script)
 {
     run->c = c;
     run->script = script;
-    run->config = vvt_config_get();
+    run->own_config = *vvt_config_get();
+    run->own_config.options = script->options;
+    run->config = &run->own_config;
     run->guest_cid = script->guest_cid ?: vvt_config_guest_cid(run->config);
     run->why = g_string_new(NULL);
     run->ports = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);

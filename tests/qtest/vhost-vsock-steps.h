@@ -25,7 +25,8 @@ typedef struct VvtRun VvtRun;
 struct VvtRun {
     VvtCase *c;
     const VvtScript *script;
-    const VvtConfig *config;
+    const VvtConfig *config; /* own_config */
+    VvtConfig own_config;    /* with what the script wants */
     uint64_t guest_cid;
     VvtDaemon *daemon;   /* NULL: the backend needs none */
     VvtDriver *driver;
