@@ -162,6 +162,7 @@ static void test_no_descriptor_to_connect(void)
     VskRefusal why;
 
     if (!can_limit_fds()) {
+        close(listener);
         return;
     }
     limit_fds();

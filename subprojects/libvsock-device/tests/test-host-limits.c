@@ -169,6 +169,7 @@ static void test_emfile_is_retried(void)
     int client = host_client(h);
 
     if (!can_limit_fds()) {
+        close(client);
         return;
     }
     unix_write(client, "CONNECT 5\n");
@@ -200,6 +201,7 @@ static void test_retry_among_deadlines(void)
     int64_t at = h->now_ms + HOST_LINE_TIMEOUT_MS;
 
     if (!can_limit_fds()) {
+        close(silent);
         return;
     }
     expect_quiet(h);

@@ -89,6 +89,8 @@ static void test_emfile_is_retried_on_both(void)
     int seqpacket = host_seqpacket_client(h);
 
     if (!can_limit_fds()) {
+        close(stream);
+        close(seqpacket);
         return;
     }
     unix_write(stream, "CONNECT 1\n");

@@ -335,6 +335,7 @@ static void test_no_descriptor_refuses_the_request(void)
     int listener = mux_listen(m, 80, 4);
 
     if (!can_limit_fds()) {
+        close(listener);
         return;
     }
     limit_fds();
