@@ -338,7 +338,9 @@ static bool choose_paths(VHostVSock *s, char **ret_path, char **ret_shared,
     if (ret < 0) {
         error_setg_errno(errp, -ret, "vhost-vsock: no run-time directory for "
                          "host sockets");
-        error_append_hint(errp, "Set XDG_RUNTIME_DIR, or give uds-path.\n");
+        error_append_hint(errp, ret == -ENAMETOOLONG ?
+                          "Give uds-path.\n" :
+                          "Set XDG_RUNTIME_DIR, or give uds-path.\n");
         return false;
     }
     dir = g_path_get_dirname(path);

@@ -11,6 +11,7 @@ import time
 from agent import GuestError
 from qmp import QmpError
 from tap import Suite, check, contains, equal
+from test_50_migration import migrate
 from vm import HOST_CID, Vm
 
 suite = Suite(timeout_s=180)
@@ -85,6 +86,18 @@ def _(lab):
     said = vm.stderr().count(COMPLAINT) - before
     check(said <= 1, f'{said} lines within 10 s')
     check(COMPLAINT in vm.stderr(), 'no line at all')
+
+
+@suite.case('/settings/migration-goes-to-others-and-to-none')
+def _(lab):
+    lab.not_with_daemon(NOT_HERE)
+    with Vm(lab, 'mover', device_args=f',max-conns={CONNS}') as vm:
+        equal(connect_until_refused(vm, CONNS + 1), CONNS)
+        for there, room in ('', 3 * CONNS), (',max-conns=2,buf-alloc=8K', 2):
+            vm.device_args = there
+            migrate(lab, vm)
+            vm.agent.call('close', 0, 899)
+            equal(connect_until_refused(vm, 3 * CONNS), room, there)
 
 
 @suite.case('/settings/what-is-out-of-range-is-refused')
