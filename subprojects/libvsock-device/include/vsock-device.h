@@ -163,7 +163,8 @@ typedef enum VskRefusal {
     VSK_REFUSED_UNSAFE_LISTENER, /* another user's, or made reachable by one,
                                   * where all may write */
     VSK_REFUSED_BACKLOG,        /* the host program's backlog is full */
-    VSK_REFUSED_LIMIT,          /* max_conns, or host fds or ports, used up */
+    VSK_REFUSED_LIMIT,          /* max_conns, or host fds, ports or memory, used
+                                 * up */
     VSK_REFUSED_CREDIT,         /* more payload than was advertised */
     VSK_REFUSED_EMPTY_MESSAGES, /* too many, for they take no credit */
     VSK_REFUSED_MESSAGE_SIZE,   /* host program: a message larger than the

@@ -313,6 +313,22 @@
 #define VSK_ACCEPT_RETRY_MS 100u
 
 /**
+ * VSK_WRITE_RETRY_MS: milliseconds
+ * VSK_WRITE_RETRIES: writes
+ *
+ * Until a write to a host program is tried again when the kernel had no memory
+ * for it, and how often in a row.
+ *
+ * Why: no event tells when there is some; a message of a whole window needs
+ *     it in one piece, which may take a fragmented host some time to find.
+ * Then: RST, VSK_REFUSED_LIMIT.
+ * Tests: /socket/faults/write-without-memory-is-tried-again
+ *     /socket/faults/write-without-memory-for-long-resets
+ */
+#define VSK_WRITE_RETRY_MS 100u
+#define VSK_WRITE_RETRIES  50u
+
+/**
  * VSK_HOST_SNDBUF: bytes
  *
  * SO_SNDBUF of a host stream socket that was full once.
@@ -491,7 +507,7 @@
  *
  * Why: as VSK_ACCEPT_RETRY_MS.
  * Then: the VMM waits.
- * Tests: /hostile-vmm/a-crowd-of-front-ends-waits-and-leaves
+ * Tests: /abuse/front-end-waits-for-a-descriptor
  */
 
 /**
@@ -521,7 +537,7 @@
  *
  * Why: it holds two paths.
  * Then: the rest of it is left out.
- * Tests: /options/path-that-cannot-be-a-socket-is-refused
+ * Tests: /options/mistake-of-any-length-is-a-line
  */
 
 /**

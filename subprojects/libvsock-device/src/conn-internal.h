@@ -25,6 +25,9 @@ void vsk_conn_host_hung_up(VskConn *conn);
 /* Write staged bytes to the stream, which may take some again. */
 void vsk_conn_flush(VskConn *conn);
 
+/* Whether staged bytes wait for the kernel's memory: no event tells of that. */
+bool vsk_conn_waits_for_memory(const VskConn *conn);
+
 /* Whether there may be bytes for the guest, and it may be sent some. */
 bool vsk_conn_can_send(const VskConn *conn);
 

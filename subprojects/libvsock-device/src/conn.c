@@ -23,6 +23,7 @@
  */
 
 #include "conn-internal.h"
+#include "vsock-limits.h"
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -317,6 +318,9 @@ VskTimer vsk_conn_timer(const VskConn *conn)
     if (conn->phase == VSK_PHASE_REQUESTED) {
         return VSK_TIMER_REQUEST;
     }
+    if (vsk_conn_waits_for_memory(conn)) {
+        return VSK_TIMER_WRITE;
+    }
     if (conn->phase == VSK_PHASE_ESTABLISHED &&
         conn->told_shutdown == VSK_SHUTDOWN_BOTH) {
         return VSK_TIMER_CLOSE;
@@ -328,6 +332,14 @@ bool vsk_conn_expire(VskConn *conn, VskRefusal *ret_why)
 {
     if (conn->phase == VSK_PHASE_REQUESTED) {
         *ret_why = VSK_REFUSED_REQUEST_TIMEOUT;
+    } else if (vsk_conn_waits_for_memory(conn) &&
+               conn->retries < VSK_WRITE_RETRIES) {
+        conn->retries++;
+        vsk_conn_flush(conn);
+        vsk_conn_settle_ends(conn);
+        return false;
+    } else if (vsk_conn_waits_for_memory(conn)) {
+        *ret_why = VSK_REFUSED_LIMIT;
     } else if (conn->credit.tx_cnt != conn->credit.peer_fwd_cnt &&
                !conn->asked_credit) {
         conn->owes_credit_request = true;

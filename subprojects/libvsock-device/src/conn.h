@@ -50,6 +50,7 @@ typedef enum VskTimer {
     VSK_TIMER_NONE,
     VSK_TIMER_REQUEST, /* for a RESPONSE */
     VSK_TIMER_CLOSE,   /* for an answer to SHUTDOWN of both ways */
+    VSK_TIMER_WRITE,   /* for memory, to write once more what is staged */
     VSK_TIMER_NUM
 } VskTimer;
 
@@ -81,6 +82,8 @@ typedef struct VskConn {
     bool host_deaf;   /* the host program takes no more */
     bool lost;        /* bytes of the guest were lost to a host that closed */
     bool flush_again; /* the socket took all that one call may write */
+    bool no_memory;   /* the kernel had none for the last write */
+    unsigned int retries; /* timers since the last write that worked */
     bool in_message;  /* a seqpacket message went to the guest in part */
 
     bool owes_request;

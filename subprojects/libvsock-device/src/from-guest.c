@@ -35,11 +35,14 @@ void vsk_conn_host_hung_up(VskConn *conn)
 /* Deal with the outcome of a write; true if the flow goes on writing. */
 static bool wrote(VskConn *conn, ssize_t n)
 {
+    /* A large message wants much memory in one piece: others may fit. */
+    conn->no_memory = n == -ENOBUFS || n == -ENOMEM;
     if (n >= 0) {
+        conn->retries = 0;
         vsk_credit_consumed(&conn->credit, (uint32_t)n);
         return true;
     }
-    if (n == -EAGAIN) {
+    if (n == -EAGAIN || conn->no_memory) {
         conn->writable = false;
         return true;
     }
@@ -64,6 +67,11 @@ void vsk_conn_flush(VskConn *conn)
             conn->writable = false;
         }
     }
+}
+
+bool vsk_conn_waits_for_memory(const VskConn *conn)
+{
+    return conn->no_memory && vsk_stage_waits(&conn->stage);
 }
 
 static void take_bytes(VskConn *conn, const struct iovec *iov,

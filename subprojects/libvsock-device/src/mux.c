@@ -138,8 +138,14 @@ static void set_ready(VskMux *mux, VskConn *conn, bool ready)
 
 static uint32_t timeout_of(const VskMux *mux, VskTimer timer)
 {
-    return timer == VSK_TIMER_REQUEST ? mux->config.request_timeout_ms
-                                      : mux->config.close_timeout_ms;
+    switch (timer) {
+    case VSK_TIMER_REQUEST:
+        return mux->config.request_timeout_ms;
+    case VSK_TIMER_WRITE:
+        return VSK_WRITE_RETRY_MS;
+    default:
+        return mux->config.close_timeout_ms;
+    }
 }
 
 static void set_timer(VskMux *mux, VskConn *conn, VskTimer timer,

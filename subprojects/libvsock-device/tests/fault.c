@@ -215,7 +215,7 @@ static bool transfer_fails(FaultCall call, int fd, int *ret_cut)
     int err = count(call);
 
     *ret_cut = err < 0 && is_stream(fd) ? err : 0;
-    if (err < 0 || err == EAGAIN) {
+    if ((err < 0 && call != FAULT_SENDMSG) || err == EAGAIN) {
         tell_again(fd);
     }
     if (err > 0) {

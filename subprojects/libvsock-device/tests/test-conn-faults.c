@@ -29,7 +29,9 @@ static const Fault faults[] = {
     { "writev-short", SCRIPTED_WRITEV, 1, true },
     { "writev-epipe", SCRIPTED_WRITEV, -EPIPE, false },
     { "writev-econnreset", SCRIPTED_WRITEV, -ECONNRESET, false },
-    { "writev-enobufs", SCRIPTED_WRITEV, -ENOBUFS, false },
+    { "writev-enobufs", SCRIPTED_WRITEV, -ENOBUFS, true },
+    { "writev-enomem", SCRIPTED_WRITEV, -ENOMEM, true },
+    { "writev-eio", SCRIPTED_WRITEV, -EIO, false },
     { "accepted-epipe", SCRIPTED_ACCEPTED, -EPIPE, false },
     { "accepted-econnreset", SCRIPTED_ACCEPTED, -ECONNRESET, false },
     { "accepted-eio", SCRIPTED_ACCEPTED, -EIO, false },
@@ -39,7 +41,7 @@ static const Fault faults[] = {
     { "seqpacket-peek-econnreset", SCRIPTED_PEEK, -ECONNRESET, false, true },
     { "seqpacket-writev-eagain", SCRIPTED_WRITEV, -EAGAIN, true, true },
     { "seqpacket-writev-epipe", SCRIPTED_WRITEV, -EPIPE, false, true },
-    { "seqpacket-writev-enobufs", SCRIPTED_WRITEV, -ENOBUFS, false, true },
+    { "seqpacket-writev-enobufs", SCRIPTED_WRITEV, -ENOBUFS, true, true },
     { "seqpacket-accepted-epipe", SCRIPTED_ACCEPTED, -EPIPE, false, true },
 };
 
