@@ -179,6 +179,29 @@ def _():
         check_service(world, guest)
 
 
+@suite.case('/abuse/front-end-waits-for-a-descriptor')
+def _():
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+
+    with World() as world:
+        # Silent clients may be a quarter of the connections: here too many.
+        daemon = world.start(*world.options(), '--max-conns=4096',
+                             preexec_fn=few)
+        health = Health(daemon)
+        socks = [world.dial(kept=False) for _ in range(100)]
+        until(lambda: daemon.fds() == 60, 'all descriptors are taken')
+        late = FrontEnd(world.socket_path())
+        time.sleep(0.3)
+        daemon.expect_idle()
+        check(not readable(late.sock, 0), 'there was a descriptor')
+        for sock in socks:
+            sock.close()
+        with Guest(front=late.negotiate()) as guest:
+            check_service(world, guest)
+        health.expect_back()
+
+
 # --- Host programs that do not work -------------------------------------------
 
 @suite.case('/abuse/64-requests-to-a-program-that-never-accepts')

@@ -149,6 +149,17 @@ def _():
         refused(world, *world.options(), 'stray', words=['stray'])
 
 
+@suite.case('/options/mistake-of-any-length-is-a-line')
+def _():
+    with World() as world:
+        for length in 900, 1100, 100000:
+            result = world.run('--' + 'x' * length)
+            check(result.stderr.endswith('\n'), 'no end of the line')
+            check(min(length, 1000) < len(result.stderr) <= 1024,
+                  f'{len(result.stderr)} bytes')
+            equal(result.stderr.count('\n'), 1, 'lines')
+
+
 @suite.case('/options/group-default-is-accepted')
 def _():
     with World() as world:
