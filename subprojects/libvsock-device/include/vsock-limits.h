@@ -329,6 +329,19 @@
 #define VSK_WRITE_RETRIES  50u
 
 /**
+ * VSK_CLOSE_MESSAGES: messages
+ *
+ * Of a host program that are taken, and dropped, when its flow is closed.
+ *
+ * Why: far more than a program's socket holds unless it may exceed
+ *     net.core.wmem_max; and each takes half a microsecond.
+ * Then: the host program gets ECONNRESET before the messages that it has not
+ *     read.
+ * Tests: /socket/faults/close-drops-so-many-messages
+ */
+#define VSK_CLOSE_MESSAGES 8192u
+
+/**
  * VSK_HOST_SNDBUF: bytes
  *
  * SO_SNDBUF of a host stream socket that was full once.

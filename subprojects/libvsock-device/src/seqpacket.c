@@ -15,6 +15,7 @@
 
 #include "stream-internal.h"
 #include "pkt.h"
+#include "vsock-limits.h"
 
 #include <errno.h>
 
@@ -157,7 +158,10 @@ static void seqpacket_close(VskStream *stream)
     bool end;
 
     vsk_socket_shutdown(stream, SHUT_RD);
-    while (receive_none(s, 0, &end) >= 0 && !end) {
+    for (unsigned int n = 0; n < VSK_CLOSE_MESSAGES; n++) {
+        if (receive_none(s, 0, &end) < 0 || end) {
+            break;
+        }
     }
     vsk_socket_close(stream);
 }

@@ -159,6 +159,41 @@ static void test_message_is_not_read_twice(void)
     close(listener);
 }
 
+/* Write empty messages until there are @n, which takes some privilege. */
+static bool write_empty_messages(int fd, unsigned int n)
+{
+    int size = 1 << 30;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0) {
+        g_test_skip("needs CAP_NET_ADMIN, to write more than a user may");
+        return false;
+    }
+    for (unsigned int i = 0; i < n; i++) {
+        g_assert_cmpint(send(fd, "", 0, MSG_DONTWAIT), ==, 0);
+    }
+    return true;
+}
+
+/* However many messages a host program left, a close takes no longer. */
+static void test_close_drops_so_many(void)
+{
+    g_autoptr(Vm) vm = vm_new_seqpacket();
+    int listener = vm_listen(vm, 80, 1);
+    int host = vm_open(vm, listener, 1024, 80);
+
+    if (write_empty_messages(host, 2 * VSK_CLOSE_MESSAGES)) {
+        fault_reset();
+        vm_say(vm, VSK_OP_RST, 1024, 80);
+        /* And the ones that the RX ring had room for. */
+        g_assert_cmpuint(fault_calls(FAULT_RECVMSG), >=, VSK_CLOSE_MESSAGES);
+        g_assert_cmpuint(fault_calls(FAULT_RECVMSG), <,
+                         VSK_CLOSE_MESSAGES + 200);
+        g_assert_cmpuint(fault_calls(FAULT_CLOSE), ==, 1);
+    }
+    close(host);
+    close(listener);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -169,5 +204,6 @@ int main(int argc, char **argv)
     TEST("write-without-memory-for-long-resets",
          test_no_memory_for_long_resets);
     TEST("message-is-not-read-twice", test_message_is_not_read_twice);
+    TEST("close-drops-so-many-messages", test_close_drops_so_many);
     return g_test_run();
 }
