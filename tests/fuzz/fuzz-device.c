@@ -18,6 +18,7 @@
 #include "transport.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #define FIRST_GUEST_PORT 1000
 #define REPEAT_BYTES 300000 /* a flow's window, and more */
@@ -183,13 +184,14 @@ static void repeat_packet(World *w)
 {
     uint8_t how = fuzz_u8(&w->in);
     const uint8_t *at = w->in.at;
-    unsigned int times = how & 4 ? 600 : how & 127;
+    unsigned int times = how & 4 ? 5000 : how & 127;
     size_t bytes = 0;
 
     for (unsigned int i = 0; i < times && bytes < REPEAT_BYTES; i++) {
         w->in.at = at;
         bytes += how & 1 ? guest_put_honest(w->guest, &w->in)
                          : guest_put_wrong(w->guest, &w->in);
+        bytes += VSK_HDR_SIZE;
     }
     if (how & 2) {
         kick(w, VSK_QUEUE_TX);
@@ -322,7 +324,7 @@ static void connect_program(World *w, bool well)
     }
     program = programs_connect(w->programs, type,
                                FIRST_GUEST_PORT + (port & 3), words,
-                               (port >> 4) & 3);
+                               (port >> 4) & 7);
     if (program && (how & 8)) {
         program_write(program, port * 4, false);
     }
@@ -431,6 +433,12 @@ static void host_step(World *w, unsigned int step)
     case 58:
         connect_many(w);
         break;
+    case 59:
+        program = programs_pick(w->programs, fuzz_u8(&w->in));
+        if (program) {
+            program_write_urgent(program);
+        }
+        break;
     default:
         settle(w);
     }
@@ -533,12 +541,11 @@ static void leave_all(World *w)
     CHECK(transport_count() == w->idle);
 }
 
-/* --- One input -------------------------------------------------------- */
+/* --- One input ------------------------------------------------------------ */
 
-static void read_config(World *w)
+static void read_config(World *w, uint8_t a, uint8_t b)
 {
     static const uint32_t windows[4] = { 0, 8192, 16384, 65536 };
-    uint8_t a = fuzz_u8(&w->in), b = fuzz_u8(&w->in);
 
     w->config = (VskDevConfig) {
         .guest_cid = MODEL_CID,
@@ -551,6 +558,80 @@ static void read_config(World *w)
         .line_timeout_ms = b & 4 ? 30 : 0,
         .seed = b >> 3,
     };
+}
+
+/* A value that no device may have, or one that it may just have. */
+static void spoil_config(VskDevConfig *config, unsigned int how)
+{
+    static char too_long[VSK_PATH_MAX + 2];
+
+    memset(too_long, 'x', sizeof(too_long) - 1);
+    switch (how % 12) {
+    case 0:
+        config->guest_cid = VSK_CID_HOST;
+        break;
+    case 1:
+        config->guest_cid = VSK_CID_ANY;
+        break;
+    case 2:
+        config->uds_path = NULL;
+        break;
+    case 3:
+        config->uds_path = "";
+        break;
+    case 4:
+        config->uds_path = too_long;
+        break;
+    case 5:
+        config->shared_path = too_long;
+        break;
+    case 6:
+        config->shared_path = NULL;
+        break;
+    case 7:
+        config->max_conns = VSK_MOST_CONNS + 1;
+        break;
+    case 8:
+        config->buf_alloc = VSK_MIN_BUF_ALLOC - 1;
+        break;
+    case 9:
+        config->max_staged = VSK_MOST_STAGED + 1;
+        break;
+    case 10:
+        config->close_timeout_ms = VSK_MOST_TIMEOUT_MS + 1;
+        break;
+    default:
+        config->max_conns = 1;
+    }
+}
+
+/*
+ * Make a device, or try in vain: with a bad configuration, with calls that
+ * fail, with something at its paths, beside one that is there already.
+ */
+static void make_device(World *w, bool oddly)
+{
+    uint8_t how = oddly ? fuzz_u8(&w->in) : 0;
+    VskDevConfig config = w->config;
+    g_autoptr(GError) err = NULL;
+    VskDev *other;
+
+    if (oddly && !(how & 3)) {
+        spoil_config(&config, how >> 2);
+    } else if (oddly && (how & 3) == 1) {
+        break_calls(w);
+    } else if (oddly && (how & 3) == 2) {
+        transport_litter(how >> 2);
+    }
+    w->dev = vsk_dev_new(&config, &guest_ops, w->guest, &err);
+    CHECK(!w->dev == (err != NULL));
+    CHECK(w->dev || oddly);
+    heal_calls(w);
+    if (oddly && w->dev) {
+        other = vsk_dev_new(&config, &guest_ops, w->guest, NULL);
+        CHECK(!other || !transport_is_exclusive());
+        vsk_dev_free(other);
+    }
 }
 
 static void prepare(World *w, bool bare)
@@ -569,7 +650,7 @@ static void run(World *w, uint8_t first)
 {
     prepare(w, first & 64);
     while (fuzz_left(&w->in)) {
-        unsigned int step = fuzz_u8(&w->in) % 60;
+        unsigned int step = fuzz_u8(&w->in) % 64;
 
         if (!guest_step(w, step) && !embedder_step(w, step)) {
             host_step(w, step);
@@ -586,7 +667,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool ready;
     World w = { .in = { data, data + size }, .now_ms = 1000 };
-    g_autoptr(GError) err = NULL;
+    uint8_t a = fuzz_u8(&w.in), b = fuzz_u8(&w.in);
     unsigned int before;
 
     if (!ready) {
@@ -594,17 +675,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ready = true;
     }
     before = transport_count();
-    read_config(&w);
+    read_config(&w, a, b);
     transport_begin(&w.config);
     w.model = model_new();
     w.guest = guest_new(w.model);
     w.programs = programs_new(w.model, w.config.seqpacket);
     w.wants_seqpacket = true;
     guest_forbid(w.guest, true);
-    w.dev = vsk_dev_new(&w.config, &guest_ops, w.guest, &err);
-    CHECK(w.dev);
+    make_device(&w, ((b >> 3) & 7) == 7);
     w.idle = transport_count();
-    run(&w, size ? data[0] : 0);
+    if (w.dev) {
+        run(&w, a);
+    }
     vsk_dev_free(w.dev);
     programs_free(w.programs);
     guest_forbid(w.guest, false);

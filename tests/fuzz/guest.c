@@ -213,6 +213,12 @@ static void refused(void *opaque, VskRefusal why, const VskHdr *hdr)
 
     CHECK(guest->in_call);
     fake_ring_ops.refused(guest->rings, why, hdr);
+    if (hdr) {
+        g_autofree char *words = vsk_packet_describe(hdr);
+
+        CHECK(words && *words);
+    }
+    (void)vsk_refusal_warning(why);
     model_refused(guest->model, why, hdr);
 }
 

@@ -380,6 +380,17 @@ void program_write(Program *program, size_t len, bool odd)
     }
 }
 
+void program_write_urgent(Program *program)
+{
+    /* More than one, and the first is a byte as others are. */
+    if (program->type == VSK_TYPE_STREAM && !program->is_urgent &&
+        !program->shut_wr && (program->asked || !program->is_client)) {
+        trace("program %d writes out of band\n", program->fd);
+        program->is_urgent = true;
+        transport_send_urgent(program->fd);
+    }
+}
+
 void program_shutdown(Program *program, int how)
 {
     trace("program %d shuts down %d\n", program->fd, how);

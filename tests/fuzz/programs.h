@@ -20,6 +20,7 @@ typedef struct Program {
     bool asked;    /* wrote its line */
     bool is_wrong; /* what it wrote is not a line that is served */
     bool served;   /* read its OK line */
+    bool is_urgent; /* sent a byte out of band */
     bool shut_wr, shut_rd;
     bool eof;
     char line[16];
@@ -87,6 +88,9 @@ Program *programs_accept(Programs *all, unsigned int index,
 void program_read(Programs *all, Program *program, size_t max,
                   unsigned int times);
 void program_write(Program *program, size_t len, bool odd);
+
+/* A byte out of band, once. */
+void program_write_urgent(Program *program);
 void program_shutdown(Program *program, int how);
 void program_close(Program *program);
 

@@ -25,9 +25,12 @@ from packet_scripts import DATA, load_scripts  # noqa: E402
 HONEST, WRONG, RAW, REPEAT, OFFER, BUFFERS = 1, 13, 18, 19, 20, 21
 EVENT, KICK_TX, DISPATCH, SETTLE, PASS, DRIVER, PAUSE, RESET = \
     22, 25, 28, 29, 32, 33, 34, 35
-BREAK, HEAL, CONNECT, WRITE, WRITE_MUCH, READ, READ_ALL, SHUTDOWN, CLOSE = \
-    37, 38, 39, 42, 44, 47, 48, 50, 51
-LISTEN, UNLISTEN, ACCEPT = 53, 54, 55
+END_FLOWS, BREAK, HEAL, CONNECT, WRITE, WRITE_MUCH, READ, READ_ALL, SHUTDOWN, CLOSE = \
+    36, 37, 38, 39, 42, 44, 47, 48, 50, 51
+LISTEN, UNLISTEN, ACCEPT, URGENT = 53, 54, 55, 59
+
+CALLS = 23   # that can fail: see fault.h
+FAILURES = 12  # ways in which they do: see transport_break()
 
 # Of the config: no listeners and buffers; nothing else unusual.
 BARE = [64, 0]
@@ -208,7 +211,7 @@ def random_step(rand, flow):
         [CONNECT + 2, rand.randrange(256), rand.randrange(256), SETTLE,
          HONEST, OPS['RESPONSE'] | CLIENT << 4, 0, 0],
         [BREAK, rand.randrange(23), rand.randrange(256), rand.randrange(12)],
-        [HEAL], [PAUSE, 0], [EVENT, 4], [RESET, rand.randrange(80)],
+        [HEAL], [PAUSE, 0], [EVENT, 4], [URGENT, slot], [END_FLOWS, 0], [RESET, rand.randrange(80)],
         [DRIVER, rand.randrange(256)], [RAW, 44] + [0] * 44,
     ])
 
@@ -230,11 +233,58 @@ def at_work(rand):
     return bytes(number & 255 for number in made)
 
 
+def with_failure(call, how):
+    """A little of everything, while one call fails now and then."""
+    made = [0, 0, BREAK, call, 1 << 3, how]
+    for whom in (0, 1):
+        made += [HONEST, OPS['REQUEST'] | whom << 4 | whom << 7, 0, 0]
+        made += [ACCEPT, whom | 12]
+    made += [CONNECT, 0, 1, SETTLE, HONEST, OPS['RESPONSE'] | CLIENT << 4,
+             0, 0]
+    for step in ([WRITE, 0, 50], [WRITE, 1, 50], [WRITE, 2, 50]):
+        made += [BREAK, call, 0, how] + step + [SETTLE]
+    for whom in (0, 1, CLIENT):
+        made += [BREAK, call, 0, how]
+        made += [HONEST, OPS['RW'] | whom << 4 | (whom == 1) << 7, 0, 190]
+        made += [SETTLE, READ_ALL, min(whom, 2), SETTLE]
+    return bytes(made + [CLOSE, 0, SETTLE, SHUTDOWN, 1, 1, SETTLE])
+
+
+def slow_reader(kind):
+    """The guest never takes what a program sent that has closed."""
+    unread = [0xf8, 0x78 | kind]
+    return bytes([0, 2, WRONG, OPS['REQUEST'], 0, 1, unread[1],
+                  ACCEPT, 0, WRITE, 0, 40, SETTLE, CLOSE, 0, SETTLE,
+                  PASS, 100, SETTLE, PASS, 200, SETTLE,
+                  WRONG, OPS['CREDIT_UPDATE'], 0, 1, unread[1],
+                  PASS, 200, SETTLE, PASS, 200])
+
+
+def more(made):
+    """Failures, and what seldom comes about."""
+    for call in range(CALLS):
+        for how in range(FAILURES):
+            made['failure-%d-%d' % (call, how)] = with_failure(call, how)
+    for kind in range(8):
+        made['slow-reader-%d' % kind] = slow_reader(kind)
+        made['bad-length-%d' % kind] = bytes([
+            0, 0, HONEST, OPS['REQUEST'], 0, 0, ACCEPT, 0,
+            WRONG, list(OPS.values())[kind % 7], 0, 1, 0x78, 128, SETTLE])
+    for how in range(256):
+        # Made oddly: see make_device().
+        made['odd-%d' % how] = bytes([0, 0x38, how, how * 7 & 255, how * 8 & 255,
+                                      how, SETTLE])
+    # Messages without bytes that no one reads.
+    made['empty'] = bytes([0, 0, HONEST, OPS['REQUEST'] | 0x90, 0, 0,
+                           REPEAT, 7, OPS['RW'] | 0x90, 0, 0])
+
+
 def main():
     folder = sys.argv[2]
     made = {script.name: from_script(script) for script in load_scripts(DATA)}
     for number in range(150):
         made['at-work-%d' % number] = at_work(random.Random(number))
+    more(made)
     for name, data in made.items():
         with open(os.path.join(folder, name), 'wb') as f:
             f.write(data[:1024])

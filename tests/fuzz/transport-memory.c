@@ -139,6 +139,21 @@ void transport_end(void)
     g_ptr_array_set_size(sockets, 0);
 }
 
+void transport_litter(unsigned int what)
+{
+    (void)what; /* there are no files */
+}
+
+bool transport_is_exclusive(void)
+{
+    return false;
+}
+
+void transport_send_urgent(int fd)
+{
+    socket_at(fd)->pending = true;
+}
+
 unsigned int transport_count(void)
 {
     unsigned int n = 0;

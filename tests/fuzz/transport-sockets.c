@@ -18,11 +18,70 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 static TempDir *dir;
 static char *path, *shared_path;
+static char *littered; /* the file that transport_litter() made */
+static int stray = -1; /* and its socket */
+
+/* --- What lies about ----------------------------------------------------- */
+
+/* Something at @name. */
+static void put_there(const char *name, unsigned int what)
+{
+    int fd;
+
+    switch (what) {
+    case 0: /* a socket that nobody listens on any more */
+    case 1: /* a host program's */
+        stray = unix_bind(name, what ? 1 : -1);
+        break;
+    case 2:
+        CHECK(mkdir(name, 0700) == 0);
+        break;
+    case 3:
+        CHECK(symlink("nowhere", name) == 0);
+        break;
+    case 4:
+        CHECK(mkfifo(name, 0600) == 0);
+        break;
+    default:
+        fd = open(name, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+        CHECK(fd >= 0);
+        close(fd);
+    }
+    if (what == 0) {
+        close(stray);
+        stray = -1;
+    }
+}
+
+void transport_litter(unsigned int what)
+{
+    static const char *const ends[] = {
+        "", ".lock", "_seqpacket", "_seqpacket.lock",
+    };
+
+    littered = g_strconcat(path, ends[what % G_N_ELEMENTS(ends)], NULL);
+    put_there(littered, (what / G_N_ELEMENTS(ends)) % 6);
+}
+
+static void clean(void)
+{
+    if (stray >= 0) {
+        close(stray);
+        stray = -1;
+    }
+    if (littered) {
+        remove(littered);
+        g_clear_pointer(&littered, g_free);
+    }
+}
+
+/* --- Before and after -------------------------------------------------- */
 
 static void remove_dir(void)
 {
@@ -57,6 +116,7 @@ static void path_of(uint32_t port, bool shared, char *ret_path)
 void transport_end(void)
 {
     fault_reset();
+    clean();
     for (int i = 0; i < MODEL_PORTS; i++) {
         char file[VSK_SUN_PATH_SIZE];
 
@@ -65,6 +125,11 @@ void transport_end(void)
         path_of(model_ports[i], true, file);
         unlink(file);
     }
+}
+
+bool transport_is_exclusive(void)
+{
+    return true;
 }
 
 bool transport_is_ready(const VskDev *dev)
@@ -106,6 +171,19 @@ static int new_socket(VskType type, const char *name,
                   0);
 }
 
+/* Have the name that the sockets of a guest's flows have. */
+static void pose_as_guest(int fd)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    char name[VSK_SUN_PATH_SIZE];
+
+    CHECK(vsk_path_format_source(99, 1, (uint64_t)getpid(), name) == 0);
+    memcpy(addr.sun_path + 1, name, strlen(name));
+    (void)bind(fd, (struct sockaddr *)&addr,
+               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+                           strlen(name)));
+}
+
 int transport_connect(VskType type, unsigned int small)
 {
     char name[VSK_SUN_PATH_SIZE];
@@ -117,6 +195,9 @@ int transport_connect(VskType type, unsigned int small)
         CHECK(vsk_path_for_seqpacket(path, name) == 0);
     }
     fd = new_socket(type, name, &addr);
+    if (small & 4) {
+        pose_as_guest(fd);
+    }
     if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
         close(fd);
         return -EAGAIN; /* too many wait */
@@ -203,6 +284,11 @@ ssize_t transport_send(int fd, const void *bytes, size_t len, bool odd)
                     : send(fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
     return n < 0 ? -errno : n;
+}
+
+void transport_send_urgent(int fd)
+{
+    (void)send(fd, "!", 1, MSG_OOB | MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 ssize_t transport_receive(int fd, void *buf, size_t max, bool *ret_any)

@@ -23,13 +23,21 @@ void transport_begin(VskDevConfig *config);
 /* After it was freed: no file of it is left, and no descriptor. */
 void transport_end(void);
 
+/* Have something lie where a device wants its sockets: of kind @what, any
+ * number. */
+void transport_litter(unsigned int what);
+
+/* Whether two devices cannot have the same path. */
+bool transport_is_exclusive(void);
+
 /* Whether @dev's descriptor is readable. */
 bool transport_is_ready(const VskDev *dev);
 
 /* Sockets and other descriptors that are open, of both sides. */
 unsigned int transport_count(void);
 
-/* A host client; @small has bits for its send and receive buffers. */
+/* A host client; @small has bits for small send and receive buffers, and for a
+ * name that only a device's sockets have. */
 int transport_connect(VskType type, unsigned int small);
 
 /* A listener on @port, on that of the shared path if @shared. */
@@ -45,6 +53,9 @@ int transport_accept(int listener, unsigned int small,
 
 /* @odd: with a descriptor, say. */
 ssize_t transport_send(int fd, const void *bytes, size_t len, bool odd);
+
+/* One byte out of band; it is not read by who reads the others. */
+void transport_send_urgent(int fd);
 
 /* Bytes or one message; 0 bytes are an end of file, but of a message if
  * *@ret_any. */
