@@ -290,7 +290,8 @@ static const Verb verbs[] = {
 
 static const Verb *find_verb(const char *name, int n_args)
 {
-    const Verb *tables[] = { verbs, transfer_verbs, call_verbs };
+    const Verb *tables[] = { verbs, transfer_verbs, call_verbs,
+                             siege_verbs };
 
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
         for (const Verb *verb = tables[i]; verb->name; verb++) {

@@ -28,6 +28,7 @@ typedef struct Verb {
 
 extern const Verb transfer_verbs[];
 extern const Verb call_verbs[];
+extern const Verb siege_verbs[];
 
 /* Report the end of @job, once: ok if @err, an errno, is 0. */
 void report(const Job *job, int err, const char *fmt, ...)

@@ -26,6 +26,12 @@ class Host:
 
     # Whether a message of the guest keeps its MSG_EOR.
     carries_eor = False
+    # What the process may keep of a load: malloc keeps the edges of what it
+    # gave out, and the library has it give the rest back from 4 MiB on.  TCG
+    # notes each block of the guest's code that it has met.
+    KEPT_KB = 6 << 10
+    # The same over a boot, which is new code.
+    KEPT_BY_BOOT_KB = 64 << 10
 
     def __init__(self, lab, vm):
         self.lab = lab
@@ -69,6 +75,34 @@ class Host:
                 elif heap and line.startswith('Rss:'):
                     total += int(line.split()[1])
         return total
+
+    def own_memory_kb(self):
+        """Memory that is QEMU's own, in which nothing of the guest lies:
+        neither its RAM nor the code that TCG makes."""
+        ram_kb = self.vm.MEMORY_MB << 10
+        total = 0
+        counts = False
+        with open(f'/proc/{self.vm.pid}/smaps', encoding='utf-8') as file:
+            for line in file:
+                words = line.split()
+                if '-' in words[0]:
+                    counts = words[1].startswith('rw-p')
+                elif words[0] == 'Size:' and int(words[1]) == ram_kb:
+                    counts = False
+                elif counts and words[0] == 'Anonymous:':
+                    total += int(words[1])
+        return total
+
+    def thread_ids(self):
+        """The threads that do the device's work."""
+        threads = self.vm.qmp.command('query-iothreads')
+        return [thread['thread-id'] for thread in threads] or [self.vm.pid]
+
+    def log(self):
+        """What was said of the device."""
+        with open(self.vm.file('stderr'), encoding='utf-8',
+                  errors='replace') as file:
+            return file.read()
 
     # --- Host programs' ends -------------------------------------------------
 
@@ -145,6 +179,7 @@ class VhostUserHost(EmulatorHost):
     talks to."""
 
     CHARDEV = 'vsock0-daemon'
+    KEPT_KB = KEPT_BY_BOOT_KB = 4 << 10
 
     def __init__(self, lab, vm):
         super().__init__(lab, vm)
@@ -181,6 +216,16 @@ class VhostUserHost(EmulatorHost):
 
     def memory_kb(self):
         return self.vm.daemon.memory_kb()
+
+    def own_memory_kb(self):
+        return self.memory_kb()
+
+    def thread_ids(self):
+        return [int(name) for name in
+                os.listdir(f'/proc/{self.vm.daemon.pid}/task')]
+
+    def log(self):
+        return self.vm.daemon.said()
 
     def qemu_max_fds(self):
         return None
