@@ -93,7 +93,8 @@ VskMux *vsk_mux_new(const VskDevConfig *config, VskMuxRefusedFn *refused,
     }
     if (!watch_host(mux)) {
         g_set_error(errp, VSK_ERROR, VSK_ERROR_SYSTEM,
-                    "cannot watch host sockets: %s", g_strerror(errno));
+                    "cannot watch host sockets at '%s': %s",
+                    config->uds_path, g_strerror(errno));
         vsk_mux_free(mux);
         return NULL;
     }
