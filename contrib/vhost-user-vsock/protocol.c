@@ -5,8 +5,10 @@
  * state, then left to libvhost-user, or done here where that falls short.
  *
  * A message that cannot be is the front-end's mistake, and ends the session.
- * It cannot be the guest's: all that a VMM passes on from its guest is where
- * rings are, and a VMM checks that first.
+ * But where rings are, how large they are, and VERSION_1 are the guest's
+ * choice, which QEMU passes on as it is.  A driver that chooses wrongly has a
+ * device that stands still, and the next one, after a reset, has none of it:
+ * see blame_driver().
  */
 
 #include <errno.h>
@@ -105,11 +107,32 @@ static int fail_errno(Session *session, VhostUserMsg *msg, const char *why,
     return fail(session, msg, text);
 }
 
+/* The driver chose what cannot be: its queue will not start, but the session
+ * goes on. */
+static int blame_driver(Session *session, VhostUserMsg *msg, const char *why)
+{
+    bool wants_reply = msg->flags & VHOST_USER_NEED_REPLY_MASK;
+
+    close_fds(msg);
+    session_tell_broken(session, why);
+    return wants_reply ? reply_u64(msg, 1) : DONE;
+}
+
 /* --- Features ------------------------------------------------------------- */
 
 static int get_features(Session *session, VhostUserMsg *msg)
 {
     return reply_u64(msg, session->features);
+}
+
+static bool any_runs(const Session *session)
+{
+    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
+        if (session->queues->queue[i].started) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static int set_features(Session *session, VhostUserMsg *msg)
@@ -119,9 +142,8 @@ static int set_features(Session *session, VhostUserMsg *msg)
     if (features & ~session->features) {
         return fail(session, msg, "features that were not offered");
     }
-    if (!(features & BIT(F_VERSION_1))) {
-        return fail(session, msg, "a legacy device; give the VMM's device "
-                    "disable-legacy=on, or what it calls that");
+    if (!(features & BIT(F_VERSION_1)) && any_runs(session)) {
+        return fail(session, msg, "a virtqueue is running");
     }
     session->queues->features = features;
     session->queues->memory.logging = features & BIT(VHOST_F_LOG_ALL);
@@ -280,16 +302,20 @@ static int set_vring_num(Session *session, VhostUserMsg *msg)
     if (!q) {
         return DONE;
     }
-    if (!num || (num & (num - 1)) || num > session->max_queue_size) {
-        g_autofree char *why = g_strdup_printf(
-            "a virtqueue of %u; a power of 2 up to %u is possible (see "
-            "--queue-size)", num, session->max_queue_size);
-        return fail(session, msg, why);
-    }
     if (q->started) {
         return fail(session, msg, "the virtqueue is running");
     }
+    if (!num || (num & (num - 1)) || num > session->max_queue_size) {
+        g_autofree char *why = g_strdup_printf(
+            "its size is %u; a power of 2 up to %u is possible (see "
+            "--queue-size)", num, session->max_queue_size);
+
+        q->num = 0;
+        q->unfit = true;
+        return blame_driver(session, msg, why);
+    }
     q->num = num;
+    q->unfit = false;
     return DONE;
 }
 
@@ -327,12 +353,18 @@ static int set_vring_addr(Session *session, VhostUserMsg *msg)
     if (q->started) {
         return change_running(session, msg, from.index, &addr);
     }
-    if (!queue_addr_is_valid(session->queues, &addr, q->num)) {
-        return fail(session, msg, session->queues->memory.n ?
-                    "a virtqueue outside of guest memory" :
-                    "the guest's memory is not shared; QEMU wants -object "
-                    "memory-backend-memfd,id=mem,size=...,share=on -machine "
-                    "memory-backend=mem");
+    if (!session->queues->memory.n) {
+        return fail(session, msg, "the guest's memory is not shared; QEMU "
+                    "wants -object memory-backend-memfd,id=mem,size=...,"
+                    "share=on -machine memory-backend=mem");
+    }
+    if (!q->num) {
+        return q->unfit ? DONE : /* as was told */
+               fail(session, msg, "the virtqueue has no size yet");
+    }
+    q->unfit = !queue_addr_is_valid(session->queues, &addr, q->num);
+    if (q->unfit) {
+        return blame_driver(session, msg, "it is outside of guest memory");
     }
     q->addr = addr;
     return DONE;
@@ -409,6 +441,24 @@ static bool fd_of(Session *session, VhostUserMsg *msg, Queue **ret_queue,
     return true;
 }
 
+static int start_queue(Session *session, VhostUserMsg *msg, VskQueue index)
+{
+    Queue *q = &session->queues->queue[index];
+
+    if (!(session->queues->features & BIT(F_VERSION_1))) {
+        return blame_driver(session, msg, "it is a legacy one; if so are "
+                            "all, give the VMM's device disable-legacy=on, "
+                            "or what it calls that");
+    }
+    if (queue_start(session->queues, index)) {
+        return DONE;
+    }
+    if (queue_addr_is_valid(session->queues, &q->addr, q->num)) {
+        return blame_driver(session, msg, "its parts are not aligned");
+    }
+    return fail(session, msg, "the virtqueue was not set up before");
+}
+
 static int set_vring_kick(Session *session, VhostUserMsg *msg)
 {
     VskQueue index = msg->payload.u64 & VHOST_USER_VRING_IDX_MASK;
@@ -429,10 +479,7 @@ static int set_vring_kick(Session *session, VhostUserMsg *msg)
                     EPOLLIN | EPOLLET)) {
         return fail(session, msg, "not an eventfd");
     }
-    if (!q->started && !queue_start(session->queues, index)) {
-        return fail(session, msg, "the virtqueue was not set up before");
-    }
-    return DONE;
+    return q->started || q->unfit ? DONE : start_queue(session, msg, index);
 }
 
 static int set_vring_call(Session *session, VhostUserMsg *msg)
@@ -462,17 +509,6 @@ static int set_vring_err(Session *session, VhostUserMsg *msg)
 }
 
 /* --- Chains that outlive this process ------------------------------------- */
-
-/* Whether a ring keeps its chains in the inflight buffer, or could. */
-static bool any_runs(const Session *session)
-{
-    for (int i = 0; i < VSK_QUEUE_NUM; i++) {
-        if (session->queues->queue[i].started) {
-            return true;
-        }
-    }
-    return false;
-}
 
 static int get_inflight_fd(Session *session, VhostUserMsg *msg)
 {

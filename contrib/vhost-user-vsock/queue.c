@@ -67,6 +67,7 @@ void queues_reset(Queues *queues)
         q->addr = (QueueAddr) { 0 };
         q->base = 0;
         q->enabled = false;
+        q->unfit = false;
     }
 }
 

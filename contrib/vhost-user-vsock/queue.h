@@ -33,6 +33,7 @@ typedef struct Queue {
     int err_fd;
     VskVring *vring;   /* while it is started */
     const char *broken; /* by the driver, in a vring before that one */
+    bool unfit;        /* the driver's choice cannot be: it does not start */
     bool wants_notify; /* what the library asked for */
     bool late_call;    /* the driver is to be called, before long */
     uint16_t called;   /* the queue's base at the last call */
