@@ -44,6 +44,7 @@ struct Storm {
     uint32_t base;     /* of the ports of this run */
     bool paused;
     bool hosts_sleep;  /* host programs do nothing */
+    bool hosts_deaf;   /* the same, but accept */
     unsigned int fds;  /* open without any flow */
     size_t memory;     /* bytes in use without any flow */
 };
