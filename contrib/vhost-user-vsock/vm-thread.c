@@ -163,6 +163,18 @@ static void gate_pass(Gate *gate)
     pthread_mutex_unlock(&gate->mutex);
 }
 
+void vm_turn(Vm *vm, int timeout_ms)
+{
+    unsigned int calls = loop_wait(&vm->loop, timeout_ms);
+
+    vm_run_timers(vm);
+    vm_check_broken(vm);
+    if (calls && vm->poll_us && vm->told_ok && !vm->told_paused) {
+        vm_poll(vm);
+        vm_check_broken(vm);
+    }
+}
+
 gpointer vm_thread(gpointer opaque)
 {
     Vm *vm = opaque;
@@ -173,14 +185,7 @@ gpointer vm_thread(gpointer opaque)
         vm_accept(vm);
     }
     while (!vm->stopping) {
-        unsigned int calls = loop_wait(&vm->loop, vm_timeout_ms(vm));
-
-        vm_run_timers(vm);
-        vm_check_broken(vm);
-        if (calls && vm->poll_us && vm->told_ok && !vm->told_paused) {
-            vm_poll(vm);
-            vm_check_broken(vm);
-        }
+        vm_turn(vm, vm_timeout_ms(vm));
     }
     vm_say_goodbye(vm);
     g_atomic_int_set(&vm->ended, 1);
