@@ -159,6 +159,24 @@ static void test_live_datagram_is_kept(void)
     assert_live_is_kept(bind_datagram, -1);
 }
 
+/* One with a peer takes no other, but is there. */
+static void test_live_datagram_with_a_peer_is_kept(void)
+{
+    g_autoptr(Place) place = place_new();
+    g_autofree char *peer_path = temp_dir_file(place->dir, "peer");
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = bind_datagram(place->path, -1);
+    int peer = bind_datagram(peer_path, -1);
+
+    strcpy(addr.sun_path, peer_path);
+    g_assert_cmpint(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), ==,
+                    0);
+    assert_refused(place->path, VSK_ERROR_CID_TAKEN, "another program");
+    assert_list(place, "it peer");
+    close(peer);
+    close(fd);
+}
+
 static void test_bound_but_not_listening_is_kept(void)
 {
     g_autoptr(Place) place = place_new();
@@ -528,6 +546,8 @@ int main(int argc, char **argv)
     TEST("live/stream-is-kept", test_live_stream_is_kept);
     TEST("live/seqpacket-is-kept", test_live_seqpacket_is_kept);
     TEST("live/datagram-is-kept", test_live_datagram_is_kept);
+    TEST("live/datagram-with-a-peer-is-kept",
+         test_live_datagram_with_a_peer_is_kept);
     TEST("live/bound-but-not-listening-is-kept",
          test_bound_but_not_listening_is_kept);
     TEST("live/full-backlog-is-live", test_full_backlog_is_live);
