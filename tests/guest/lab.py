@@ -130,6 +130,12 @@ class Lab:
         if self.has_daemon():
             raise Skip(why)
 
+    def once_for_all_kernels(self):
+        """Skip a long case where another suite has it."""
+        if self.at_least:
+            raise Skip('it takes long, and is no matter of the guest\'s '
+                       'kernel: suite guest has it')
+
     def has_kernel(self, oldest):
         """Whether the guest's kernel is this version or later."""
         return version(self.image.release()) >= version(oldest)

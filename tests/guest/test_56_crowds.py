@@ -10,7 +10,7 @@ import threading
 from agent import GuestError
 from health import Health
 from service import exchange
-from tap import Skip, Suite, check, equal
+from tap import Suite, check, equal
 from test_55_faults import held_by_guest
 from vm import HOST_CID, Vm
 
@@ -29,9 +29,7 @@ def crowd(name):
     def add(body):
         @suite.case(f'/crowds/{name}')
         def _(lab):
-            if lab.at_least:
-                raise Skip('it takes long, and is no matter of the kernel: '
-                           'suite guest has it')
+            lab.once_for_all_kernels()
             body(lab)
         return body
     return add
