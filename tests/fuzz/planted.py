@@ -66,6 +66,12 @@ PLANTS = [
      'g_free(spec->field[f].terms[i].sock_id);', ''),
     ('queue-size-of-100', 'config', 'contrib/vhost-user-vsock/vm-options.c',
      'if (n & (n - 1)) {', 'if (n & 1) {'),
+    ('half-a-message-keeps-its-descriptors', 'messages',
+     'contrib/vhost-user-vsock/session.c',
+     'message_fini(&session->reader);', ''),
+    ('removed-region-stays-mapped', 'messages',
+     'contrib/vhost-user-vsock/memory.c',
+     'file_unmap(&r->map);', ''),
     ('yaml-event-leaks', 'config', 'contrib/vhost-user-vsock/config-file.c',
      'yaml_event_delete(&r.event);', ''),
 ]

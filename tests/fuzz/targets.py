@@ -168,4 +168,14 @@ TARGETS = {
                          'systemd.c') + library('path.c'),
                      flags=DAEMON_FLAGS, packages=('glib-2.0', 'yaml-0.1'),
                      link=['-Wl,--wrap=vsk_path_prepare_dir'], max_len=1024),
+    'messages': Target('what a VMM sends to the daemon',
+                       own('fuzz-messages.c', 'vmm.c') + library() +
+                       daemon('*.c') +
+                       ['{qemu}/source/subprojects/libvhost-user/'
+                        'libvhost-user.c'],
+                       without=daemon('main.c', 'sandbox.c', 'options.c',
+                                      'config-file.c'),
+                       flags=DAEMON_FLAGS, max_len=512,
+                       link=['-Wl,--wrap=mmap', '-Wl,--wrap=munmap',
+                             '-lpthread']),
 }
