@@ -9,8 +9,8 @@
  * every call named below goes to fault.c.  See meson.build.
  *
  * What the kernel promises holds all the same: where a call says that there is
- * nothing more for now, and there is, epoll tells of it once more.  Not so after
- * a short write: the host program's read of it does that.
+ * nothing more for now, and there is, epoll tells of it once more.  Not so
+ * after a short write: the host program's read of it does that.
  */
 
 #ifndef TEST_FAULT_H
