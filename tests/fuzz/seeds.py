@@ -30,7 +30,7 @@ END_FLOWS, BREAK, HEAL, CONNECT, WRITE, WRITE_MUCH, READ, READ_ALL, SHUTDOWN, CL
 LISTEN, UNLISTEN, ACCEPT, URGENT = 53, 54, 55, 59
 
 CALLS = 23   # that can fail: see fault.h
-FAILURES = 12  # ways in which they do: see transport_break()
+FAILURES = 18  # ways in which they do: see transport_break()
 
 # Of the config: no listeners and buffers; nothing else unusual.
 BARE = [64, 0]
@@ -270,6 +270,27 @@ def more(made):
         made['bad-length-%d' % kind] = bytes([
             0, 0, HONEST, OPS['REQUEST'], 0, 0, ACCEPT, 0,
             WRONG, list(OPS.values())[kind % 7], 0, 1, 0x78, 128, SETTLE])
+    for call in range(CALLS):
+        for nth in range(6):
+            # To make a device fails; see make_device() and break_calls().
+            made['unmade-%d-%d' % (call, nth)] = bytes(
+                [0, 0x38, 1, call, nth << 3, 5 + nth])
+    for flag in (0, 128):
+        # Clients that say nothing, more than may wait; then all is over.
+        made['silent-%d' % flag] = bytes(
+            [6 | flag, 0] + [CONNECT + 2, 5, 0, SETTLE] * 4 +
+            [BREAK, 0, 0, 6, CONNECT, 0, 0, DISPATCH, HEAL, PASS, 3, SETTLE])
+        # Bytes with a descriptor, and out of band, in between of others.
+        made['odd-bytes-%d' % flag] = bytes(
+            [flag, 0, HONEST, OPS['REQUEST'], 0, 0, ACCEPT, 0] +
+            [WRITE, 0, 50, WRITE + 4, 0, 9, WRITE, 0, 5, URGENT, 0] * 2 +
+            [SETTLE, WRITE + 4, 0, 1, SETTLE, WRITE, 0, 2, CLOSE, 0])
+    # For some time the kernel has no memory for what the guest sends.
+    for how in (5, 9):
+        made['no-memory-%d' % how] = bytes(
+            [0, 0, HONEST, OPS['REQUEST'], 0, 0, ACCEPT, 0,
+             BREAK, 18, 7, how, HONEST, OPS['RW'], 0, 100] +
+            [PASS, 1, SETTLE] * 30 + [HEAL, PASS, 20, SETTLE])
     for how in range(256):
         # Made oddly: see make_device().
         made['odd-%d' % how] = bytes([0, 0x38, how, how * 7 & 255, how * 8 & 255,

@@ -341,7 +341,8 @@ bool transport_break(unsigned int call, unsigned int nth, unsigned int times,
 {
     static const int errors[] = {
         FAULT_ONE, FAULT_HALF, FAULT_SPURIOUS, EINTR, EAGAIN, ENOMEM, EMFILE,
-        EPIPE, ECONNRESET, ENOBUFS, EIO, EACCES,
+        EPIPE, ECONNRESET, ENOBUFS, EIO, EACCES, ENFILE, ECONNABORTED,
+        ECONNREFUSED, ENOTCONN, EPERM, ENOENT,
     };
     FaultCall which = (FaultCall)(call % FAULT_CALL_NUM);
     int err = errors[how % G_N_ELEMENTS(errors)];
