@@ -42,6 +42,7 @@ static void vm_begin_session(Vm *vm, int fd)
 
 void vm_accept(Vm *vm)
 {
+    unsigned int unsaid;
     int fd;
 
     if (vm->session.active) {
@@ -59,7 +60,9 @@ void vm_accept(Vm *vm)
         log_info(vm->cid, "the one connection it was given has ended");
         vm->stopping = true;
     } else {
-        log_warning(vm->cid, "cannot accept a VMM: %s", g_strerror(-fd));
+        if (log_may_speak(&vm->accept_log, &unsaid)) {
+            log_warning(vm->cid, "cannot accept a VMM: %s", g_strerror(-fd));
+        }
         loop_unwatch(&vm->loop, &vm->connect);
         vm->retry_ms = loop_now_ms() + ACCEPT_RETRY_MS;
     }

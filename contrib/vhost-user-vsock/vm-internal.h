@@ -47,6 +47,7 @@ struct Vm {
     int stop_fd;
     bool stopping;
     int64_t retry_ms;  /* when to accept again; 0: the listener is watched */
+    LogShare accept_log;
     GThread *thread;
     gint ended;        /* atomic: the thread is over, or about to be */
     Gate *gate;        /* the thread waits there first */

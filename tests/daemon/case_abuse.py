@@ -195,6 +195,8 @@ def _():
         time.sleep(0.3)
         daemon.expect_idle()
         check(not readable(late.sock, 0), 'there was a descriptor')
+        daemon.expect_log('cannot accept a VMM')
+        equal(daemon.log().count('cannot accept a VMM'), 1, 'lines')
         for sock in socks:
             sock.close()
         with Guest(front=late.negotiate()) as guest:
