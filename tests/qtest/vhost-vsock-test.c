@@ -21,6 +21,8 @@
  *   VHOST_VSOCK_TEST_SEED     seed of "fuzz" steps, instead of their own
  *   VHOST_VSOCK_TEST_SLOW     factor for all times to wait
  *   VHOST_VSOCK_TEST_ENDS     how many scripts to cut short, or "all"
+ *   VHOST_VSOCK_TEST_STORM    seconds of the storm, and connections of the
+ *   VHOST_VSOCK_TEST_MANY     case that makes one after the other
  *   VHOST_VSOCK_TEST_IOTHREAD 1: the emulator runs in a thread of its own
  */
 
