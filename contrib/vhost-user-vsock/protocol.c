@@ -477,7 +477,9 @@ static int set_vring_kick(Session *session, VhostUserMsg *msg)
     /* Edges suffice, and the counter need not be read: every kick is one. */
     if (!loop_watch(session->loop, &session->kicks[index], fd,
                     EPOLLIN | EPOLLET)) {
-        return fail(session, msg, "not an eventfd");
+        return errno == EPERM
+               ? fail(session, msg, "not an eventfd")
+               : fail_errno(session, msg, "cannot wait for it", -errno);
     }
     return q->started || q->unfit ? DONE : start_queue(session, msg, index);
 }

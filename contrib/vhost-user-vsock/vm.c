@@ -108,14 +108,18 @@ Vm *vm_new(const Options *all, const VmOptions *options, GError **errp)
     return vm;
 }
 
-static void vm_start(Vm *vm, Gate *gate, int done_fd)
+static bool vm_start(Vm *vm, Gate *gate, int done_fd, GError **errp)
 {
     g_autofree char *name = g_strdup_printf("vsock-%" G_GUINT64_FORMAT,
                                             vm->cid);
 
     vm->gate = gate;
     vm->done_fd = done_fd;
-    vm->thread = g_thread_new(name, vm_thread, vm);
+    vm->thread = g_thread_try_new(name, vm_thread, vm, errp);
+    if (!vm->thread) {
+        g_prefix_error(errp, "CID %" G_GUINT64_FORMAT ": ", vm->cid);
+    }
+    return vm->thread != NULL;
 }
 
 bool vms_start(GPtrArray *vms, bool sandbox, int done_fd, GError **errp)
@@ -125,16 +129,18 @@ bool vms_start(GPtrArray *vms, bool sandbox, int done_fd, GError **errp)
         .mutex = PTHREAD_MUTEX_INITIALIZER,
         .changed = PTHREAD_COND_INITIALIZER,
     };
+    guint started = 0;
     bool ok;
 
-    for (guint i = 0; i < vms->len; i++) {
-        vm_start(g_ptr_array_index(vms, i), &gate, done_fd);
+    while (started < vms->len &&
+           vm_start(g_ptr_array_index(vms, started), &gate, done_fd, errp)) {
+        started++;
     }
     pthread_mutex_lock(&gate.mutex);
-    while (gate.waiting < vms->len) {
+    while (gate.waiting < started) {
         pthread_cond_wait(&gate.changed, &gate.mutex);
     }
-    ok = !sandbox || sandbox_enter(errp);
+    ok = started == vms->len && (!sandbox || sandbox_enter(errp));
     for (guint i = 0; ok && i < vms->len; i++) {
         const Vm *vm = g_ptr_array_index(vms, i);
         const VmOptions *options = vm->options;
