@@ -32,7 +32,6 @@ typedef struct World {
     uint64_t n_taken;
     uint32_t partial;  /* bytes of the next */
     uint32_t n_empty;
-    bool flood;        /* once, with as many empty messages as there may be */
     size_t room;       /* bytes, or messages, until the host fails */
     ssize_t error;
     unsigned int calls;
@@ -123,16 +122,28 @@ static void push_some(World *w, FuzzBytes *in)
 
 static void push_empty(World *w, FuzzBytes *in)
 {
-    uint8_t some = fuzz_u8(in);
-    unsigned int n = some % 8;
-
-    if (w->flood && some == UINT8_MAX) {
-        n = VSK_MAX_EMPTY_MESSAGES;
-        w->flood = false;
-    }
-    while (n--) {
+    for (unsigned int n = fuzz_below(in, 8); n; n--) {
         push(w, 0, 0, 1);
     }
+}
+
+/*
+ * As after so many empty messages as there may be, in one go: each is a zero
+ * in the ring of lengths.
+ */
+static void flood(World *w)
+{
+    static const uint8_t zeros[VSK_MAX_EMPTY_MESSAGES];
+    uint32_t n = VSK_MAX_EMPTY_MESSAGES - w->n_empty;
+    struct iovec iov = { (void *)zeros, n };
+
+    if (!w->stage.messages || w->partial || w->n_pushed + n > MAX_MESSAGES) {
+        return;
+    }
+    CHECK(vsk_ring_push(&w->stage.ends, &iov, 1, 0));
+    memset(messages + w->n_pushed, 0, n * sizeof(messages[0]));
+    w->n_pushed += n;
+    w->stage.n_empty = w->n_empty = VSK_MAX_EMPTY_MESSAGES;
 }
 
 static void check_turn(const World *w, ssize_t n, uint64_t taken,
@@ -207,14 +218,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             pattern[i] = i % PATTERN;
         }
     }
-    w.flood = first == UINT8_MAX;
     check_cost(type, fuzz_u64(&in) >> (first >> 2));
     w.window = windows[(first >> 1) % G_N_ELEMENTS(windows)];
     vsk_stage_init(&w.stage, type, w.window);
     while (fuzz_left(&in)) {
-        switch (fuzz_below(&in, 8)) {
+        switch (fuzz_below(&in, 9)) {
         case 0:
             push_empty(&w, &in);
+            break;
+        case 8:
+            flood(&w);
             break;
         case 1:
         case 2:
