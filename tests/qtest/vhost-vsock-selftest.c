@@ -90,6 +90,22 @@ static const WrongScript wrong_scripts[] = {
       "required" },
     { "only-unknown", "[ {},\n { 'op': 'sleep', 'ms': 1, 'only': 'linux' } "
       "]", "key \"only\": \"linux\" is not one of emulator kernel" },
+    { "place-misspelt", "[ {},\n { 'op': 'write', 'at': 'RAMS+4' } ]",
+      "x.json:2: step 2 (write), key \"at\": \"RAMS+4\" is no address: a "
+      "number, or one of DESC AVAIL USED RAM RAM_END ROM BAR NOWHERE with +N "
+      "or -N behind it" },
+    { "place-far-from-what", "[ {},\n { 'op': 'write', 'at': 'RAM+x' } ]",
+      "key \"at\": \"RAM+x\" is no address" },
+    { "descriptor-of-nothing", "[ {},\n { 'op': 'descs', 'descs': [] } ]",
+      "key \"descs\": an array of descriptors expected" },
+    { "descriptor-member-unknown", "[ {},\n { 'op': 'descs', 'descs': [ { "
+      "'length': 4 } ] } ]", "key \"descs\": a descriptor has no \"length\"" },
+    { "descriptor-packed-and-split", "[ {},\n { 'op': 'descs', 'descs': [ { "
+      "'id': 4, 'next': 5 } ] } ]", "key \"descs\": a descriptor has no "
+      "\"next\"" },
+    { "descriptor-flag-unknown", "[ {},\n { 'op': 'descs', 'descs': [ { "
+      "'flags': 'WRITEABLE' } ] } ]", "\"WRITEABLE\" is no flag of a "
+      "descriptor" },
     { "recv-of-nothing", "[ {},\n { 'op': 'sock-recv', 'sock_id': 'a' } ]",
       "x.json:2: step 2 (sock-recv): one of \"payload\", \"expect\" is "
       "missing" },
