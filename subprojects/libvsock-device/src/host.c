@@ -43,7 +43,6 @@ struct VskHost {
     char *path;
     char *shared_path;
     uint32_t line_timeout_ms;
-    uid_t uid; /* whom we run as */
     int epoll_fd;
     bool may_accept[VSK_TYPE_SEQPACKET + 1]; /* there may be connections */
     VskType turn;           /* the listening socket that was accepted from */
@@ -83,7 +82,6 @@ VskHost *vsk_host_new(const char *path, bool seqpacket,
     host->path = g_strdup(path);
     host->shared_path = g_strdup(shared_path);
     host->line_timeout_ms = line_timeout_ms;
-    host->uid = geteuid();
     host->retry_at_ms = -1;
     host->max_clients = VSK_MAX_HOST_CLIENTS;
     g_queue_init(&host->by_age);
@@ -418,6 +416,10 @@ static int connect_to(int fd, const char *base, uint32_t port)
     return err;
 }
 
+/* All users that a user namespace has no number for are this one, in Linux's
+ * default: kernel.overflowuid. */
+#define NO_USER 65534u
+
 /* Whether @name, as a program bound its socket to it, is @base with @port
  * behind it, and no other socket that somebody made a link to or renamed. */
 static bool is_bound_there(const char *name, const char *base, uint32_t port,
@@ -447,8 +449,7 @@ static bool is_bound_there(const char *name, const char *base, uint32_t port,
  * the user who runs us, of root, or of the directory's owner, and one that
  * listens right there.
  */
-static bool is_trusted(const VskHost *host, int fd, const char *base,
-                       uint32_t port)
+static bool is_trusted(int fd, const char *base, uint32_t port)
 {
     g_autofree char *dir = g_path_get_dirname(base);
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -457,7 +458,7 @@ static bool is_trusted(const VskHost *host, int fd, const char *base,
     socklen_t len = sizeof(peer);
     struct stat st;
 
-    /* #syscalls stat newfstatat getsockopt getpeername */
+    /* #syscalls stat newfstatat getsockopt getpeername geteuid geteuid32 */
     if (stat(dir, &st) < 0) {
         return false;
     }
@@ -465,8 +466,8 @@ static bool is_trusted(const VskHost *host, int fd, const char *base,
         return true;
     }
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-           (peer.uid == host->uid || peer.uid == 0 ||
-            peer.uid == st.st_uid) &&
+           (peer.uid == geteuid() || peer.uid == 0 ||
+            (peer.uid == st.st_uid && peer.uid != NO_USER)) &&
            getpeername(fd, (struct sockaddr *)&addr, &addr_len) == 0 &&
            is_bound_there(addr.sun_path, base, port, &st);
 }
@@ -528,7 +529,7 @@ int vsk_host_connect(const VskHost *host, uint64_t guest_cid,
     }
     if (err) {
         *ret_why = refusal_of(err);
-    } else if (is_trusted(host, fd, base, port)) {
+    } else if (is_trusted(fd, base, port)) {
         return fd;
     } else {
         *ret_why = VSK_REFUSED_UNSAFE_LISTENER;

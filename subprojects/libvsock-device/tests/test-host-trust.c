@@ -39,13 +39,47 @@ static const Row rows[] = {
     { 0777, 0, NOBODY, false },
     { 0702, 0, NOBODY, false },
     { 01777, 0, 0, true },
-    { 0777, NOBODY, NOBODY, true },
-    { 0777, NOBODY, 1, false },
+    { 0777, 1, 1, true },
+    { 0777, 1, 2, false },
+    { 0777, NOBODY, NOBODY, false }, /* which may be any two users */
     /* Else whoever was let in. */
     { 0700, 0, NOBODY, true },
     { 02770, 0, NOBODY, true },
     { 0755, NOBODY, NOBODY, true },
 };
+
+/* QEMU's -runas: root no more, but it still reaches what it may. */
+static void test_user_that_has_changed(void)
+{
+    g_autoptr(HostFixture) h = NULL;
+    char path[VSK_SUN_PATH_SIZE];
+    VskRefusal why;
+    int own, foreign, fd;
+
+    if (geteuid() != 0) {
+        g_test_skip("needs root, to be another user");
+        return;
+    }
+    h = host_fixture_new();
+    g_assert_cmpint(chmod(h->dir->path, 0777), ==, 0);
+    g_assert_cmpint(seteuid(1), ==, 0);
+    own = host_listens(h, 80, 8);
+    g_assert_cmpint(seteuid(0), ==, 0);
+    g_assert_cmpint(seteuid(2), ==, 0);
+    foreign = host_listens(h, 81, 8);
+    g_assert_cmpint(seteuid(0), ==, 0);
+    g_assert_cmpint(vsk_path_for_port(h->path, 81, path), ==, 0);
+    g_assert_cmpint(chmod(path, 0777), ==, 0);
+    g_assert_cmpint(seteuid(1), ==, 0);
+    fd = try_connect(h, 80, VSK_TYPE_STREAM, &why);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(try_connect(h, 81, VSK_TYPE_STREAM, &why), ==, -1);
+    g_assert_cmpint(why, ==, VSK_REFUSED_UNSAFE_LISTENER);
+    g_assert_cmpint(seteuid(0), ==, 0);
+    close(fd);
+    close(own);
+    close(foreign);
+}
 
 /* A listener of @uid, as connect() sees it: that of the one who listened. */
 static int listen_as(HostFixture *h, uid_t uid, VskType type, bool for_all)
@@ -274,6 +308,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 #define TEST(path, fn) g_test_add_func("/host/trust/" path, fn)
     TEST("listener-of-another-user", test_listener_of_another_user);
+    TEST("user-that-has-changed", test_user_that_has_changed);
     TEST("no-way-around-a-foreign-listener",
          test_no_way_around_a_foreign_listener);
     TEST("own-listener-in-a-shared-directory",
