@@ -21,7 +21,7 @@ import box  # noqa: E402
 # Each file adds its cases to the one suite.
 for topic in ('options', 'config', 'life', 'vms', 'service', 'protocol',
               'restart', 'inflight', 'log', 'hostile_vmm', 'hostile_timing',
-              'hostile_guest', 'abuse', 'sandbox', 'faults'):
+              'hostile_guest', 'abuse', 'many', 'sandbox', 'faults'):
     importlib.import_module('case_' + topic)
 
 

@@ -18,6 +18,8 @@
 
 #define DEVICE_SLOT 4
 
+#define NAP_US 2000
+
 #define BIOS_SIZE 65536 /* bytes; the machine wants a multiple of it */
 #define RESET_VECTOR 0xfff0
 
@@ -416,14 +418,27 @@ void vvt_driver_unplug(VvtDriver *driver)
     lose_device(driver);
 }
 
+/*
+ * What the device that is gone has used may be in use still, until RCU has let
+ * go of it.
+ */
 void vvt_driver_plug(VvtDriver *driver)
 {
     g_autofree char *device = vvt_config_device(driver->config,
                                                 driver->guest_cid,
                                                 driver->dir);
-    g_autofree char *answer = qtest_hmp(driver->qts, "device_add %s", device);
+    gint64 end = g_get_monotonic_time() + driver->config->patience_ms * 1000;
 
-    fprintf(stderr, "device_add: %s\n", answer);
+    for (;;) {
+        g_autofree char *answer = qtest_hmp(driver->qts, "device_add %s",
+                                            device);
+
+        fprintf(stderr, "device_add: %s\n", answer);
+        if (!strstr(answer, "in use") || g_get_monotonic_time() >= end) {
+            break;
+        }
+        g_usleep(NAP_US);
+    }
     find_device(driver);
 }
 
