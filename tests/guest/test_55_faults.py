@@ -24,7 +24,9 @@ from service import MB, exchange, expect_service
 from tap import Skip, Suite, check, equal, until
 from vm import HOST_CID, Vm
 
-suite = Suite(timeout_s=120)
+suite = Suite(timeout_s=300)
+# Enough for a machine that has much else to do.
+LONG_S = 100
 # So many have windows of 256 MiB together, as long as there may be 2048.
 READERS = 1800
 STAGED_KB = 256 << 10
@@ -62,12 +64,13 @@ def _(lab, vm):
     listener = vm.listen(port, backlog=16)
     # Linux lets one more in.  They can send, and nobody reads it.
     vm.agent.call('hold', HOST_CID, port, 17)
-    vm.agent.call('fill', 100)
-    fields = vm.agent.call('knock', HOST_CID, port, port, 500, 'wait')
+    vm.agent.call('fill', 100, timeout_s=LONG_S)
+    fields = vm.agent.call('knock', HOST_CID, port, port, 500, 'wait',
+                           timeout_s=LONG_S)
     equal(fields['reset'], '500')
     health.expect_rest('a full backlog')
     listener.close()
-    vm.agent.call('release')
+    vm.agent.call('release', timeout_s=LONG_S)
     health.expect_back(lab, 'a full backlog')
 
 
@@ -75,7 +78,7 @@ def _(lab, vm):
 def _(lab, vm):
     health, port = Health(vm), lab.port()
     hosts = held_by_guest(vm, port, READERS)
-    sent = int(vm.agent.call('fill', 300)['count'])
+    sent = int(vm.agent.call('fill', 300, timeout_s=LONG_S)['count'])
     grown = health.grown_kb()
     suite.comment(f'{sent / MB:.0f} MB sent to {READERS} that do not read: '
                   f'{grown} KB')
@@ -83,7 +86,7 @@ def _(lab, vm):
     health.expect_rest('host programs that do not read')
     for host in hosts[::2]:
         host.close()
-    vm.agent.call('release')
+    vm.agent.call('release', timeout_s=LONG_S)
     # Those who read after all get all of it, though the guest has left.
     read = sum(map(count_bytes, hosts[1::2]))
     check(sent * 0.2 < read < sent * 0.8, f'{read} of {sent}')
@@ -95,7 +98,7 @@ def held_by_guest(vm, port, count):
     listener = vm.listen(port, backlog=4096)
     job = vm.agent.start('hold', HOST_CID, port, count)
     hosts = [vm.accept(listener) for _ in range(count)]
-    job.wait()
+    job.wait(LONG_S)
     return hosts
 
 
@@ -122,7 +125,7 @@ def _(lab, vm):
     health.expect_rest('guest programs that do not read')
     for host in hosts[::2]:
         host.close()
-    vm.agent.call('release')
+    vm.agent.call('release', timeout_s=LONG_S)
     health.expect_back(lab, 'guest programs that do not read')
 
 
@@ -191,11 +194,11 @@ def _(lab, vm):
         elif number % 8 == 3:
             time.sleep(0.001)
         sock.close()
-    failure = taken.failure()
+    failure = taken.failure(LONG_S)
     equal(failure.name, 'EAGAIN')
     suite.comment(f'the guest accepted {failure.fields["count"]}')
     vm.agent.call('close', 900)
-    vm.agent.call('release')
+    vm.agent.call('release', timeout_s=LONG_S)
     health.expect_back(lab, 'clients that left')
 
 
@@ -333,7 +336,8 @@ def _(lab, vm):
         # The limit is of their numbers: nothing at or above it is opened.
         resource.prlimit(health.pid, resource.RLIMIT_NOFILE,
                          (first_free_fd(health.pid), old[1]))
-        fields = vm.agent.call('knock', HOST_CID, port, port, 300, 'wait')
+        fields = vm.agent.call('knock', HOST_CID, port, port, 300, 'wait',
+                               timeout_s=LONG_S)
         return fields['reset'] == '300'
 
     try:
@@ -423,7 +427,8 @@ def _(lab):
         for name in os.listdir(folder):
             os.unlink(os.path.join(folder, name))
         os.rmdir(folder)
-        fields = vm.agent.call('knock', HOST_CID, port, port, 20, 'wait')
+        fields = vm.agent.call('knock', HOST_CID, port, port, 20, 'wait',
+                               timeout_s=LONG_S)
         equal(fields['reset'], '20')
         exchange(vm, 1, kept, MB)
         health.expect_rest('the folder was removed')

@@ -11,10 +11,10 @@ from agent import GuestError
 from health import Health
 from service import exchange
 from tap import Suite, check, equal
-from test_55_faults import held_by_guest
+from test_55_faults import LONG_S, held_by_guest
 from vm import HOST_CID, Vm
 
-suite = Suite(timeout_s=240)
+suite = Suite(timeout_s=400)
 KNOCKS = 100000
 # Of these the guest waits for the answer.
 WAITS = 5000
@@ -40,7 +40,7 @@ def crowd(name):
 def knock(vm, health, ports, count, how):
     cpu = health.cpu_ns()
     fields = vm.agent.call('knock', HOST_CID, *ports, count, how,
-                           timeout_s=200)
+                           timeout_s=300)
     spent = (health.cpu_ns() - cpu) / count / 1000
     suite.comment(f'{count} REQUESTs in {int(fields["ms"]) / 1000:.1f} s, '
                   f'{spent:.0f} us of processor time each')
@@ -123,7 +123,7 @@ def expect_idle_crowd(lab, vm, count, guest_port):
     half = health.grown_kb()            # the first fill gaps that malloc had
     taken = vm.agent.start('take', 900, count - count // 2)
     hosts += [vm.connect(guest_port) for _ in range(count - count // 2)]
-    taken.wait()
+    taken.wait(LONG_S)
     each = (health.grown_kb() - half) * 1024 // (count - count // 2)
     suite.comment(f'{count} connections: {each} bytes each')
     check(each <= IDLE_CONNECTION_BYTES, f'{each} bytes each')
@@ -135,7 +135,7 @@ def expect_idle_crowd(lab, vm, count, guest_port):
     vm.agent.call('close', 0, 99)
     for host in hosts[::2]:
         host.close()
-    vm.agent.call('release', timeout_s=60)
+    vm.agent.call('release', timeout_s=LONG_S)
     vm.agent.call('close', 900)
     lab.close_kept()
     health.expect_back(lab, 'connections that idled')
