@@ -6,6 +6,7 @@ import os
 import subprocess
 
 from targets import LIBRARY
+from unreachable import reason
 
 # llvm-cov's branch: line, column, line, column, times true, times false, ….
 LINE, COLUMN, TRUE, FALSE = 0, 1, 4, 5
@@ -15,7 +16,8 @@ def run_corpus(build, name, folders, raw):
     """Execute every input once."""
     env = dict(os.environ, LLVM_PROFILE_FILE=raw)
     with open(raw + '.log', 'w', encoding='utf-8') as log:
-        code = subprocess.run([build.program(name), '-runs=0', *folders],
+        code = subprocess.run([build.program(name), '-runs=0',
+                               '-artifact_prefix=' + raw + '-', *folders],
                               env=env, check=False, stdout=log,
                               stderr=subprocess.STDOUT,
                               stdin=subprocess.DEVNULL).returncode
@@ -35,16 +37,47 @@ def export(build, names, data):
     return json.loads(run.stdout)['data'][0]
 
 
-def unreached(entry):
-    """Lines that tell which sides of branches were never taken."""
-    with open(entry['filename'], encoding='utf-8') as f:
-        source = f.read().splitlines()
-    for branch in entry['branches']:
-        for index, word in ((TRUE, 'true'), (FALSE, 'false')):
-            if not branch[index]:
-                yield '%s:%d:%d: never %-5s | %s' % (
-                    os.path.basename(entry['filename']), branch[LINE],
-                    branch[COLUMN], word, source[branch[LINE] - 1].strip())
+class Source:
+    """What was reached of one file: of the lines, and the ways of branches.
+
+    Macros' own branches do not count: most are those of g_assert().
+    """
+
+    def __init__(self, entry):
+        self.name = os.path.basename(entry['filename'])
+        self.lines = entry['summary']['lines']
+        self.taken = self.exempt = 0
+        self.missing = []
+        with open(entry['filename'], encoding='utf-8') as f:
+            text = f.read().splitlines()
+        for branch in entry['branches']:
+            line = text[branch[LINE] - 1].strip()
+            for index, word in ((TRUE, 'true'), (FALSE, 'false')):
+                self.taken += branch[index] > 0
+                if not branch[index]:
+                    self.miss('%s:%d:%d: never %-5s | %s' % (
+                        self.name, branch[LINE], branch[COLUMN], word, line),
+                        reason(self.name, line))
+
+    def miss(self, what, why):
+        self.exempt += why is not None
+        self.missing.append(what + ('   (%s)' % why if why else ''))
+
+    def ways(self):
+        """Those that can be taken from outside."""
+        return self.taken + len(self.missing) - self.exempt
+
+
+def part(n, of):
+    return '%d/%d %5.1f%%' % (n, of, 100 * n / of if of else 100)
+
+
+def show(name, sources):
+    print('%-16s %16s %16s %8d' % (
+        name, part(sum(s.lines['covered'] for s in sources),
+                   sum(s.lines['count'] for s in sources)),
+        part(sum(s.taken for s in sources), sum(s.ways() for s in sources)),
+        sum(s.exempt for s in sources)))
 
 
 def report(build, folder, corpora):
@@ -55,22 +88,16 @@ def report(build, folder, corpora):
         run_corpus(build, name, folders, raws[-1])
     data = os.path.join(folder, 'all.data')
     subprocess.run(['llvm-profdata', 'merge', '-o', data, *raws], check=True)
-    exported = export(build, list(corpora), data)
+    sources = [Source(entry)
+               for entry in export(build, list(corpora), data)['files']
+               if entry['summary']['lines']['count']]
     missing = os.path.join(folder, 'unreached.txt')
     with open(missing, 'w', encoding='utf-8') as f:
-        for entry in exported['files']:
-            f.writelines(line + '\n' for line in unreached(entry))
-    print('%-16s %16s %16s' % ('', 'lines', 'branches'))
-    for entry in exported['files']:
-        show(os.path.basename(entry['filename']), entry['summary'])
-    show('all', exported['totals'])
+        for source in sources:
+            f.writelines(line + '\n' for line in source.missing)
+    print('%-16s %16s %16s %8s' % ('', 'lines', 'branches', 'exempt'))
+    for source in sources:
+        show(source.name, [source])
+    show('all', sources)
     print('Branches that nothing reaches: ' + os.path.relpath(missing))
     return True
-
-
-def show(name, summary):
-    def part(what):
-        return '%d/%d %5.1f%%' % (summary[what]['covered'],
-                                  summary[what]['count'],
-                                  summary[what]['percent'])
-    print('%-16s %16s %16s' % (name, part('lines'), part('branches')))

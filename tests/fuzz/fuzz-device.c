@@ -250,7 +250,7 @@ static bool guest_step(World *w, unsigned int step)
         guest_give_event(w->guest, fuzz_u8(&w->in) & 7);
         break;
     case 23:
-        w->guest->late = fuzz_u8(&w->in) & 31;
+        guest_be_late(w->guest, fuzz_u8(&w->in));
         break;
     case 24 ... 26:
         kick(w, (VskQueue)(step - 24));
@@ -487,7 +487,7 @@ static void work(World *w)
 /* Nobody is held back any more. */
 static void calm_down(World *w)
 {
-    w->guest->late = 0;
+    guest_be_late(w->guest, 0);
     heal_calls(w);
     if (w->paused) {
         set_paused(w, false);

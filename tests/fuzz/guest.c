@@ -196,6 +196,14 @@ static void add_late(Guest *guest, VskQueue queue)
     fake_ring_add_late(guest->rings, queue, chain);
 }
 
+void guest_be_late(Guest *guest, uint8_t how)
+{
+    guest->late = how & 31;
+    for (VskQueue queue = 0; queue < VSK_QUEUE_NUM; queue++) {
+        guest->rings->ring[queue].lies = how & (32 << queue);
+    }
+}
+
 static bool set_notification(void *opaque, VskQueue queue, bool enable)
 {
     Guest *guest = opaque;

@@ -56,6 +56,10 @@ void guest_put_credit(Guest *guest);
 void guest_give_rx(Guest *guest, unsigned int shape);
 void guest_give_event(Guest *guest, size_t size);
 
+/* So many chains are to come late, and bits that say for which queues the
+ * driver tells of chains where there are none. */
+void guest_be_late(Guest *guest, uint8_t how);
+
 /* --- Calls ------------------------------------------------------------ */
 
 /* Around each call of the device. */

@@ -23,8 +23,8 @@ from packet_scripts import DATA, load_scripts  # noqa: E402
 
 # Steps, as in guest_step(), embedder_step() and host_step().
 HONEST, WRONG, RAW, REPEAT, OFFER, BUFFERS = 1, 13, 18, 19, 20, 21
-EVENT, KICK_TX, DISPATCH, SETTLE, PASS, DRIVER, PAUSE, RESET = \
-    22, 25, 28, 29, 32, 33, 34, 35
+EVENT, LATE, KICK_TX, DISPATCH, SETTLE, PASS, DRIVER, PAUSE, RESET = \
+    22, 23, 25, 28, 29, 32, 33, 34, 35
 END_FLOWS, BREAK, HEAL, CONNECT, WRITE, WRITE_MUCH, READ, READ_ALL, SHUTDOWN, CLOSE = \
     36, 37, 38, 39, 42, 44, 47, 48, 50, 51
 LISTEN, UNLISTEN, ACCEPT, URGENT = 53, 54, 55, 59
@@ -285,6 +285,25 @@ def more(made):
             [flag, 0, HONEST, OPS['REQUEST'], 0, 0, ACCEPT, 0] +
             [WRITE, 0, 50, WRITE + 4, 0, 9, WRITE, 0, 5, URGENT, 0] * 2 +
             [SETTLE, WRITE + 4, 0, 1, SETTLE, WRITE, 0, 2, CLOSE, 0])
+    for seqpacket in (0, 128):
+        whom = OPS['REQUEST'] | (seqpacket >> 3) | seqpacket
+        # More packets to the guest than one call may move.
+        made['many-%d' % seqpacket] = bytes(
+            [64, 0, LISTEN, (seqpacket >> 7) | 28 | seqpacket >> 2, BUFFERS,
+             HONEST, whom, 0, 0, SETTLE, ACCEPT, seqpacket >> 7] +
+            [OFFER, 31, 0] * 10 + [WRITE + 3, 0, 255] * 2 + [SETTLE] +
+            [OFFER, 31, 3] * 10 + [REPEAT, 127, 14, 0, 0] * 4 + [SETTLE])
+    # Events where there is no room, and where there is much.
+    made['no-room'] = bytes([0, 0] + [EVENT, 0] * 300 + [RESET, 0, SETTLE])
+    made['much-room'] = bytes([0, 0] + [EVENT, 4] * 40 + [RESET, 0, SETTLE] +
+                              [HONEST, OPS['REQUEST'], 0, 0, SETTLE])
+    for how in range(8):
+        # A driver that is late, and says what is not so.
+        made['late-%d' % how] = bytes(
+            [64, 0, LISTEN, 28, LATE, how << 5 | 3, BUFFERS, HONEST,
+             OPS['REQUEST'], 0, 0, SETTLE, LATE, how << 5, HONEST, OPS['RW'],
+             0, 9, SETTLE, LATE, how << 5 | 9, SETTLE, DISPATCH])
+    made['paused-twice'] = bytes([0, 0, PAUSE, 0, SETTLE, HEAL])
     # For some time the kernel has no memory for what the guest sends.
     for how in (5, 9):
         made['no-memory-%d' % how] = bytes(

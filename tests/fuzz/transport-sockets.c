@@ -26,6 +26,7 @@ static TempDir *dir;
 static char *path, *shared_path;
 static char *littered; /* the file that transport_litter() made */
 static int stray = -1; /* and its socket */
+static bool was_broken; /* so that removing may have failed, too */
 
 /* --- What lies about ----------------------------------------------------- */
 
@@ -113,18 +114,29 @@ static void path_of(uint32_t port, bool shared, char *ret_path)
                             ret_path) == 0);
 }
 
+/* Remove all that lies about; nothing of a device should. */
+static void clean_dir(void)
+{
+    g_autofree char *left = temp_dir_list(dir);
+    g_auto(GStrv) names = g_strsplit(left, " ", -1);
+
+    for (char **name = names; *name; name++) {
+        g_autofree char *file = temp_dir_file(dir, *name);
+
+        CHECK(g_str_has_prefix(*name, "3.vsock_") || was_broken ||
+              g_str_has_prefix(*name, "2.vsock_") || !**name);
+        if (**name) {
+            remove(file);
+        }
+    }
+    was_broken = false;
+}
+
 void transport_end(void)
 {
     fault_reset();
     clean();
-    for (int i = 0; i < MODEL_PORTS; i++) {
-        char file[VSK_SUN_PATH_SIZE];
-
-        path_of(model_ports[i], false, file);
-        unlink(file);
-        path_of(model_ports[i], true, file);
-        unlink(file);
-    }
+    clean_dir();
 }
 
 bool transport_is_exclusive(void)
@@ -349,6 +361,7 @@ bool transport_break(unsigned int call, unsigned int nth, unsigned int times,
 
     trace("%s, call %u and %u more, fails: %d\n", fault_call_name(which), nth,
           times, err);
+    was_broken = true;
     fault_at(which, fault_calls(which) + nth, times, err);
     return err > 0;
 }
