@@ -237,6 +237,7 @@ int __wrap_epoll_wait(int epoll_fd, struct epoll_event *events, int max,
 int __wrap_fchmod(int fd, mode_t mode);
 int __wrap_flock(int fd, int op);
 int __wrap_fstat(int fd, struct stat *ret_st);
+int __wrap_getpeername(int fd, struct sockaddr *addr, socklen_t *len);
 int __wrap_getsockopt(int fd, int level, int name, void *value,
                       socklen_t *len);
 int __wrap_listen(int fd, int backlog);
@@ -251,6 +252,7 @@ int __wrap_setsockopt(int fd, int level, int name, const void *value,
                       socklen_t len);
 int __wrap_shutdown(int fd, int how);
 int __wrap_socket(int domain, int type, int protocol);
+int __wrap_stat(const char *path, struct stat *ret_st);
 int __wrap_unlink(const char *path);
 
 int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
@@ -335,7 +337,13 @@ int __wrap_fstat(int fd, struct stat *ret_st)
 /* What these are called where files may have more than 2^31 bytes. */
 __typeof__(__wrap_fstat) __wrap_fstat64 __attribute__((alias("__wrap_fstat")));
 __typeof__(__wrap_lstat) __wrap_lstat64 __attribute__((alias("__wrap_lstat")));
+__typeof__(__wrap_stat) __wrap_stat64 __attribute__((alias("__wrap_stat")));
 __typeof__(__wrap_open) __wrap_open64 __attribute__((alias("__wrap_open")));
+
+int __wrap_getpeername(int fd, struct sockaddr *addr, socklen_t *len)
+{
+    return fails(FAULT_GETPEERNAME) ? -1 : getpeername(fd, addr, len);
+}
 
 int __wrap_getsockopt(int fd, int level, int name, void *value,
                       socklen_t *len)
@@ -445,6 +453,11 @@ int __wrap_shutdown(int fd, int how)
 int __wrap_socket(int domain, int type, int protocol)
 {
     return fails(FAULT_SOCKET) ? -1 : socket(domain, type, protocol);
+}
+
+int __wrap_stat(const char *path, struct stat *ret_st)
+{
+    return fails(FAULT_STAT) ? -1 : stat(path, ret_st);
 }
 
 int __wrap_unlink(const char *path)

@@ -30,6 +30,7 @@
     X(FCHMOD, fchmod) \
     X(FLOCK, flock) \
     X(FSTAT, fstat) \
+    X(GETPEERNAME, getpeername) \
     X(GETSOCKOPT, getsockopt) \
     X(LISTEN, listen) \
     X(LSTAT, lstat) \
@@ -42,6 +43,7 @@
     X(SETSOCKOPT, setsockopt) \
     X(SHUTDOWN, shutdown) \
     X(SOCKET, socket) \
+    X(STAT, stat) \
     X(UNLINK, unlink)
 
 typedef enum FaultCall {

@@ -45,6 +45,7 @@ static const Failure failures[] = {
     { FAULT_EPOLL_WAIT, "eintr", EINTR, true },
     { FAULT_EPOLL_WAIT, "one", FAULT_ONE, true },
     { FAULT_EPOLL_WAIT, "spurious", FAULT_SPURIOUS, true },
+    { FAULT_GETPEERNAME, "enobufs", ENOBUFS, false },
     { FAULT_GETSOCKOPT, "enobufs", ENOBUFS, false },
     { FAULT_POLL, "eintr", EINTR, true },
     { FAULT_RECV, "eagain", EAGAIN, true },
@@ -70,6 +71,7 @@ static const Failure failures[] = {
     { FAULT_SETSOCKOPT, "enomem", ENOMEM, false },
     { FAULT_SOCKET, "emfile", EMFILE, false },
     { FAULT_SOCKET, "enobufs", ENOBUFS, false },
+    { FAULT_STAT, "eacces", EACCES, false },
 };
 
 /* --- Scenarios ----------------------------------------------------------- */
