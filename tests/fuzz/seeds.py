@@ -29,7 +29,10 @@ END_FLOWS, BREAK, HEAL, CONNECT, WRITE, WRITE_MUCH, READ, READ_ALL, SHUTDOWN, CL
     36, 37, 38, 39, 42, 44, 47, 48, 50, 51
 LISTEN, UNLISTEN, ACCEPT, URGENT = 53, 54, 55, 59
 
-CALLS = 23   # that can fail: see fault.h
+with open(os.path.join(TOP, 'subprojects', 'libvsock-device', 'tests',
+                       'fault.h'), encoding='utf-8') as header:
+    # That can fail, in their order.
+    CALLS = re.findall(r'(?m)^    X\((\w+), ', header.read())
 FAILURES = 18  # ways in which they do: see transport_break()
 
 # Of the config: no listeners and buffers; nothing else unusual.
@@ -210,7 +213,7 @@ def random_step(rand, flow):
         [PASS, rand.randrange(256)], [ACCEPT, rand.randrange(4)],
         [CONNECT + 2, rand.randrange(256), rand.randrange(256), SETTLE,
          HONEST, OPS['RESPONSE'] | CLIENT << 4, 0, 0],
-        [BREAK, rand.randrange(23), rand.randrange(256), rand.randrange(12)],
+        [BREAK, rand.randrange(len(CALLS)), rand.randrange(256), rand.randrange(12)],
         [HEAL], [PAUSE, 0], [EVENT, 4], [URGENT, slot], [END_FLOWS, 0], [RESET, rand.randrange(80)],
         [DRIVER, rand.randrange(256)], [RAW, 44] + [0] * 44,
     ])
@@ -262,7 +265,7 @@ def slow_reader(kind):
 
 def more(made):
     """Failures, and what seldom comes about."""
-    for call in range(CALLS):
+    for call in range(len(CALLS)):
         for how in range(FAILURES):
             made['failure-%d-%d' % (call, how)] = with_failure(call, how)
     for kind in range(8):
@@ -270,7 +273,7 @@ def more(made):
         made['bad-length-%d' % kind] = bytes([
             0, 0, HONEST, OPS['REQUEST'], 0, 0, ACCEPT, 0,
             WRONG, list(OPS.values())[kind % 7], 0, 1, 0x78, 128, SETTLE])
-    for call in range(CALLS):
+    for call in range(len(CALLS)):
         for nth in range(6):
             # To make a device fails; see make_device() and break_calls().
             made['unmade-%d-%d' % (call, nth)] = bytes(
@@ -308,7 +311,7 @@ def more(made):
     for how in (5, 9):
         made['no-memory-%d' % how] = bytes(
             [0, 0, HONEST, OPS['REQUEST'], 0, 0, ACCEPT, 0,
-             BREAK, 18, 7, how, HONEST, OPS['RW'], 0, 100] +
+             BREAK, CALLS.index('SENDMSG'), 7, how, HONEST, OPS['RW'], 0, 100] +
             [PASS, 1, SETTLE] * 30 + [HEAL, PASS, 20, SETTLE])
     for how in range(256):
         # Made oddly: see make_device().
