@@ -23,6 +23,7 @@
 #define PROTOCOL (BIT(0) | BIT(1) | BIT(3) | BIT(9) | BIT(12) | BIT(13) | \
                   BIT(15))
 #define MAX_FDS 10
+#define VARIANTS 8
 #define FD_LIMIT 128 /* no more are open here */
 
 static Vmm vmm;
@@ -111,9 +112,13 @@ static void make_table(Message *m, unsigned int n)
     m->msg.size = 8 + n * sizeof(VhostUserMemoryRegion);
 }
 
-static void make_ring_address(Message *m, unsigned int queue)
+static void make_ring_address(Message *m, unsigned int queue,
+                              unsigned int variant)
 {
-    uint64_t at = VMM_QVA + VMM_RING(queue);
+    static const uint64_t wrong[VARIANTS] = {
+        0, 0, 0, 1, 2, 4, VMM_REGION_SIZE - 64, VMM_QVA_STEP / 2,
+    };
+    uint64_t at = VMM_QVA + VMM_RING(queue) + wrong[variant];
 
     m->msg.payload.addr = (struct vhost_vring_addr) {
         .index = queue,
@@ -147,21 +152,42 @@ static void make_inflight(Message *m)
     m->msg.size = 20;
 }
 
-static uint64_t features(void)
+static void make_features(Message *m, unsigned int variant)
 {
-    return vmm.vm->session.features & ~BIT(VHOST_F_LOG_ALL);
+    static const uint64_t wrong[VARIANTS] = {
+        BIT(VHOST_F_LOG_ALL), 0, BIT(VHOST_F_LOG_ALL) | BIT(29), BIT(28),
+        BIT(VHOST_F_LOG_ALL) | BIT(VHOST_USER_F_PROTOCOL_FEATURES), BIT(63),
+        BIT(VHOST_F_LOG_ALL) | BIT(1), BIT(32),
+    };
+
+    make_u64(m, vmm.vm->session.features ^ wrong[variant]);
 }
 
-/* A message as it should be; @queue where it is about one. */
-static void make(Message *m, int request, unsigned int queue)
+/* For KICK, CALL and ERR. */
+static void make_vring_fd(Message *m, unsigned int queue, unsigned int variant)
 {
+    make_u64(m, queue | (variant >= 6 ? VHOST_USER_VRING_NOFD_MASK : 0));
+    if (variant != 6) {
+        add_fd(m, VMM_FD_EVENT);
+    }
+}
+
+/* A message as it should be if @variant is 0, or nearly; @queue where it is
+ * about one. */
+static void make(Message *m, int request, unsigned int queue,
+                 unsigned int variant)
+{
+    static const unsigned int sizes[VARIANTS] = {
+        VMM_NUM, VMM_NUM, 1, 2, 0, 7, 128, 256,
+    };
+
     *m = (Message) { .msg = { .request = request, .flags = 1 } };
     switch (request) {
     case VHOST_USER_SET_FEATURES:
-        make_u64(m, features());
+        make_features(m, variant);
         break;
     case VHOST_USER_SET_PROTOCOL_FEATURES:
-        make_u64(m, PROTOCOL);
+        make_u64(m, PROTOCOL ^ (variant == 7 ? BIT(2) : 0));
         break;
     case VHOST_USER_SET_MEM_TABLE:
         make_table(m, VMM_REGIONS);
@@ -174,7 +200,7 @@ static void make(Message *m, int request, unsigned int queue)
         m->msg.size = sizeof(m->msg.payload.memreg);
         break;
     case VHOST_USER_SET_LOG_BASE:
-        m->msg.payload.log = (VhostUserLog) { 4096, 0 };
+        m->msg.payload.log = (VhostUserLog) { 4096, variant };
         m->msg.size = sizeof(m->msg.payload.log);
         add_fd(m, VMM_FD_LOG);
         break;
@@ -182,7 +208,7 @@ static void make(Message *m, int request, unsigned int queue)
         add_fd(m, VMM_FD_EVENT);
         break;
     case VHOST_USER_SET_VRING_NUM:
-        make_state(m, queue, VMM_NUM);
+        make_state(m, queue, sizes[variant]);
         break;
     case VHOST_USER_SET_VRING_BASE:
     case VHOST_USER_GET_VRING_BASE:
@@ -192,13 +218,12 @@ static void make(Message *m, int request, unsigned int queue)
         make_state(m, queue, 1);
         break;
     case VHOST_USER_SET_VRING_ADDR:
-        make_ring_address(m, queue);
+        make_ring_address(m, queue, variant);
         break;
     case VHOST_USER_SET_VRING_KICK:
     case VHOST_USER_SET_VRING_CALL:
     case VHOST_USER_SET_VRING_ERR:
-        make_u64(m, queue);
-        add_fd(m, VMM_FD_EVENT);
+        make_vring_fd(m, queue, variant);
         break;
     case VHOST_USER_GET_CONFIG:
     case VHOST_USER_SET_CONFIG:
@@ -226,7 +251,7 @@ static void send_right(int request, unsigned int queue)
 {
     Message m;
 
-    make(&m, request, queue);
+    make(&m, request, queue, 0);
     send_whole(&m);
 }
 
@@ -288,11 +313,11 @@ static void spoil(Message *m, FuzzBytes *in)
 static void send_message(FuzzBytes *in)
 {
     int request = fuzz_u8(in) % 46;
-    uint8_t queue = fuzz_u8(in);
+    uint8_t queue = fuzz_u8(in), variant = queue >> 2 & (VARIANTS - 1);
     size_t len, cut = 0;
     Message m;
 
-    make(&m, request, queue % 4);
+    make(&m, request, queue % 4, variant);
     if (queue & 0x80) {
         spoil(&m, in);
     }
@@ -317,6 +342,14 @@ static void send_bytes(FuzzBytes *in)
     if (len) {
         vmm_send(&vmm, bytes, len, NULL, 0);
         vmm_turn(&vmm);
+    }
+}
+
+/* More questions than there is room for answers. */
+static void ask_much(void)
+{
+    for (int i = 0; i < 500; i++) {
+        send_right(VHOST_USER_GET_FEATURES, 0);
     }
 }
 
@@ -401,8 +434,12 @@ static void act(FuzzBytes *in)
         start_ring(fuzz_u8(in) % VSK_QUEUE_NUM);
         break;
     case 8:
-        if (fuzz_u8(in) % 16 == 0) {
+        switch (fuzz_below(in, 32)) {
+        case 0:
             vmm_cut_memory(&vmm);
+            break;
+        case 1:
+            ask_much();
         }
         break;
     default:

@@ -44,7 +44,8 @@ static const char *check_error(const GError *error, const char *text,
 
 static bool is_exact(const VvtStep *step)
 {
-    return step->op == VVT_OP_SEND || step->op == VVT_OP_FILL_WINDOW;
+    return step->op == VVT_OP_SEND || step->op == VVT_OP_WRITE ||
+           step->op == VVT_OP_FILL_WINDOW;
 }
 
 static void check_spec(const VvtStep *step, VvtField f)

@@ -365,6 +365,7 @@ static void write_desc(World *w)
 
     if (shape & 0x40) {
         desc.len &= ~15u; /* as tables have it */
+        desc.len = desc.len ? desc.len : 16 * VSK_MAX_CHAIN_IOV;
     }
     poke(table + sizeof(desc) * (i % MAX_NUM), &desc, sizeof(desc));
 }

@@ -12,11 +12,14 @@ LIBRARY = 'subprojects/libvsock-device'
 def qemu():
     """The folder in which scripts/build-qemu has source and objects."""
     for build in (os.environ.get('BUILD'), os.path.join(TOP, 'build')):
-        series = os.environ.get('QEMU') or '*'
-        for folder in sorted(glob.glob(os.path.join(build or '', 'qemu-' +
-                                                    series))):
-            if os.path.exists(os.path.join(folder, 'source', 'VERSION')):
-                return os.path.abspath(folder)
+        series = 'qemu-' + (os.environ.get('QEMU') or '*')
+        found = glob.glob(os.path.join(build or '', series, 'source/VERSION'))
+        folders = sorted(path[:-len('/source/VERSION')] for path in found)
+        built = [folder for folder in folders if
+                 os.path.exists(os.path.join(folder,
+                                             'objects/libqemuutil.a'))]
+        if folders:
+            return os.path.abspath((built or folders)[0])
     raise RuntimeError('there is no QEMU; first: make qemu')
 
 
