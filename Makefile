@@ -48,8 +48,8 @@ run:
 check:
 	@scripts/check
 
-fuzz:
-	@scripts/install-packages lib daemon check
+fuzz: qemu daemon
+	@scripts/install-packages check
 	@tests/fuzz/run $(if $(SECONDS),--seconds $(SECONDS)) $(TARGETS)
 
 install: daemon
