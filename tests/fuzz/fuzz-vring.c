@@ -485,6 +485,26 @@ static void act(World *w)
     CHECK(memcmp(memory, told, sizeof(memory)) == 0);
 }
 
+/* The embedder's mistakes are told, and nothing is made. */
+static void check_config(FuzzBytes *in)
+{
+    unsigned int num = fuzz_u8(in), desc = fuzz_u8(in) % 32;
+    unsigned int avail = fuzz_u8(in) % 4, used = fuzz_u8(in) % 8;
+    VskVringConfig config = {
+        .num = num,
+        .desc = memory + desc,
+        .avail = fuzz_u8(in) % 8 ? memory + AVAIL + avail : NULL,
+        .used = memory + USED + used,
+    };
+    bool ok = num && !(num & (num - 1)) && desc % 16 == 0 && config.avail &&
+              avail % 2 == 0 && used % 4 == 0;
+    g_autoptr(GError) err = NULL;
+    g_autoptr(VskVring) vring = vsk_vring_new(&config, &ops, NULL, &err);
+
+    CHECK(!vring == !ok && !err == ok);
+    CHECK(ok || g_error_matches(err, VSK_ERROR, VSK_ERROR_INVALID));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     FuzzBytes in = { data, data + size };
@@ -505,6 +525,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         },
     };
 
+    if (shape == UINT8_MAX) {
+        check_config(&in);
+        return 0;
+    }
     memset(memory, 0, sizeof(memory));
     memset(told, 0, sizeof(told));
     poke(AVAIL + 2, &base, 2);
