@@ -21,11 +21,18 @@ void vsk_ring_clear(VskRing *ring)
     ring->used = 0;
 }
 
+/* The offset that is @n bytes behind the head, up to the capacity. */
+static uint32_t behind_head(const VskRing *ring, uint32_t n)
+{
+    uint32_t to_end = ring->capacity - ring->head;
+
+    return n < to_end ? ring->head + n : n - to_end;
+}
+
 /* Append @len bytes, which fit. */
 static void append(VskRing *ring, const uint8_t *bytes, uint32_t len)
 {
-    uint32_t tail = (uint32_t)(((uint64_t)ring->head + ring->used) %
-                               ring->capacity);
+    uint32_t tail = behind_head(ring, ring->used);
     uint32_t n = MIN(len, ring->capacity - tail);
 
     memcpy(ring->data + tail, bytes, n);
@@ -71,7 +78,7 @@ unsigned int vsk_ring_front(const VskRing *ring, uint32_t len,
 
 void vsk_ring_drop(VskRing *ring, uint32_t len)
 {
-    ring->head = (uint32_t)(((uint64_t)ring->head + len) % ring->capacity);
+    ring->head = behind_head(ring, len);
     ring->used -= len;
     if (ring->used == 0) {
         vsk_ring_clear(ring);
