@@ -172,15 +172,40 @@ static void make_vring_fd(Message *m, unsigned int queue, unsigned int variant)
     }
 }
 
-/* A message as it should be if @variant is 0, or nearly; @queue where it is
- * about one. */
-static void make(Message *m, int request, unsigned int queue,
-                 unsigned int variant)
+/* A message that is about one queue. */
+static void make_for_queue(Message *m, unsigned int queue,
+                           unsigned int variant)
 {
     static const unsigned int sizes[VARIANTS] = {
         VMM_NUM, VMM_NUM, 1, 2, 0, 7, 128, 256,
     };
 
+    switch (m->msg.request) {
+    case VHOST_USER_SET_VRING_NUM:
+        make_state(m, queue, sizes[variant]);
+        break;
+    case VHOST_USER_SET_VRING_BASE:
+    case VHOST_USER_GET_VRING_BASE:
+        make_state(m, queue, 0);
+        break;
+    case VHOST_USER_SET_VRING_ENABLE:
+        make_state(m, queue, 1);
+        break;
+    case VHOST_USER_SET_VRING_ADDR:
+        make_ring_address(m, queue, variant);
+        break;
+    case VHOST_USER_SET_VRING_KICK:
+    case VHOST_USER_SET_VRING_CALL:
+    case VHOST_USER_SET_VRING_ERR:
+        make_vring_fd(m, queue, variant);
+        break;
+    }
+}
+
+/* A message as it should be if @variant is 0, or nearly. */
+static void make(Message *m, int request, unsigned int queue,
+                 unsigned int variant)
+{
     *m = (Message) { .msg = { .request = request, .flags = 1 } };
     switch (request) {
     case VHOST_USER_SET_FEATURES:
@@ -207,24 +232,6 @@ static void make(Message *m, int request, unsigned int queue,
     case VHOST_USER_SET_LOG_FD:
         add_fd(m, VMM_FD_EVENT);
         break;
-    case VHOST_USER_SET_VRING_NUM:
-        make_state(m, queue, sizes[variant]);
-        break;
-    case VHOST_USER_SET_VRING_BASE:
-    case VHOST_USER_GET_VRING_BASE:
-        make_state(m, queue, 0);
-        break;
-    case VHOST_USER_SET_VRING_ENABLE:
-        make_state(m, queue, 1);
-        break;
-    case VHOST_USER_SET_VRING_ADDR:
-        make_ring_address(m, queue, variant);
-        break;
-    case VHOST_USER_SET_VRING_KICK:
-    case VHOST_USER_SET_VRING_CALL:
-    case VHOST_USER_SET_VRING_ERR:
-        make_vring_fd(m, queue, variant);
-        break;
     case VHOST_USER_GET_CONFIG:
     case VHOST_USER_SET_CONFIG:
         m->msg.payload.config.size = 8;
@@ -237,6 +244,8 @@ static void make(Message *m, int request, unsigned int queue,
         make_inflight(m);
         add_fd(m, VMM_FD_INFLIGHT);
         break;
+    default:
+        make_for_queue(m, queue, variant);
     }
 }
 
