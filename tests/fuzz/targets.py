@@ -130,7 +130,7 @@ TARGETS = {
         'the whole library: rings, sockets, time, faults',
         WORLD + own('transport-sockets.c') + library() +
         fixtures('fault.c', 'temp-dir.c', 'unix-socket.c'),
-        max_len=1024, seeds=True, faults=True),
+        max_len=1024, seeds=True, faults=True, check_s=20),
     'mux': Target(
         'the same without a system call: sockets in memory',
         WORLD + own('transport-memory.c') + library() +
@@ -138,7 +138,7 @@ TARGETS = {
         without=library('host.c', 'listener.c', 'stream.c', 'seqpacket.c'),
         link=['-Wl,--wrap=' + call for call in
               ('epoll_create1', 'epoll_ctl', 'epoll_wait', 'close')],
-        max_len=1024, seeds=True),
+        max_len=1024, seeds=True, check_s=20),
     'credit': Target('credit beside counters that never wrap',
                      own('fuzz-credit.c') + library('credit.c'), max_len=256,
                      check_s=4),
