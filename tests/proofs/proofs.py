@@ -51,6 +51,27 @@ def line(name, *plants, seconds=1):
                  seconds=seconds)
 
 
+def ring(name, *plants, more=(), **options):
+    return Proof('ring/' + name, 'proof-ring.c', name.replace('-', '_'),
+                 ['ring.c', 'pkt.c', *more],
+                 [Plant(plant[0], 'ring.c', *plant[1:]) for plant in plants],
+                 unwind=6, **options)
+
+
+def pkt(name, *plants, more=(), **options):
+    return Proof('pkt/' + name, 'proof-pkt.c', name.replace('-', '_'),
+                 ['pkt.c', *more],
+                 [Plant(plant[0], 'pkt.c', *plant[1:]) for plant in plants],
+                 unwind=9, **options)
+
+
+def vring(name, *plants, **options):
+    return Proof('vring/' + name, 'proof-vring.c', name.replace('-', '_'),
+                 ['inflight.c'], [Plant(plant[0], 'vring.c', *plant[1:])
+                                  for plant in plants], conversions=False,
+                 **options)
+
+
 PROOFS = [
     credit('room-is-the-real-one',
            ('it-is-computed-in-32-bits',
@@ -118,4 +139,105 @@ PROOFS = [
     line('line-gives-its-port',
          ('its-last-digit-is-lost', 'i < len; i++', 'i < len - 1; i++',
           "it is the line's")),
+
+    ring('push-appends',
+         ('a-full-ring-takes-more',
+          'if (size - offset > ring->capacity - ring->used) {',
+          'if (size - offset > ring->capacity) {',
+          'pushed if and only if it fits'), seconds=8),
+    ring('indices-of-large-rings',
+         ('they-are-computed-in-32-bits',
+          'return n < to_end ? ring->head + n : n - to_end;',
+          'return (ring->head + n) % ring->capacity;',
+          'the head is where it has to be'),
+         ('nothing-goes-round-the-end',
+          'uint32_t n = MIN(len, ring->capacity - tail);',
+          'uint32_t n = len;',
+          'memcpy writes what is there'),
+         more=['stubs-memory.c'], seconds=2),
+    ring('front-is-the-oldest',
+         ('it-reaches-beyond-the-end',
+          'uint32_t first = MIN(len, ring->capacity - ring->head);',
+          'uint32_t first = len;', 'the first one is memory')),
+    ring('drop-forgets-the-oldest',
+         ('the-head-leaves-the-ring',
+          'return n < to_end ? ring->head + n : n - to_end;',
+          'return ring->head + n;', 'the ring is sound')),
+    ring('flush-keeps-what-was-not-taken',
+         ('all-counts-as-taken', 'vsk_ring_drop(ring, (uint32_t)n);',
+          'vsk_ring_drop(ring, asked);', 'used counts what is left'),
+         seconds=2),
+    pkt('scattered-bytes-are-read',
+        ('an-empty-piece-ends-it',
+         'memcpy((char *)buf + done, iov[i].iov_base, n);\n        }',
+         'memcpy((char *)buf + done, iov[i].iov_base, n);\n        }'
+         ' else break;', 'all that is there'),
+        ('whole-pieces-are-read',
+         'memcpy((char *)buf + done, iov[i].iov_base, n);',
+         'memcpy((char *)buf + done, iov[i].iov_base, iov[i].iov_len);',
+         'memcpy destination region writeable'), seconds=2),
+    pkt('scattered-bytes-are-written',
+        ('each-piece-gets-the-first-bytes',
+         'memcpy(iov[i].iov_base, (const char *)buf + done, n);',
+         'memcpy(iov[i].iov_base, buf, n);', 'in order'), seconds=3),
+    pkt('header-stays-in-its-pieces',
+        ('it-is-read-from-the-first-piece',
+         'if (vsk_iov_to_buf(iov, n_iov, &wire, sizeof(wire)) < '
+         'sizeof(wire)) {',
+         'if (!n_iov || !memcpy(&wire, iov[0].iov_base, sizeof(wire))) {',
+         'memcpy reads what is there'), more=['stubs-memory.c']),
+    pkt('header-is-read-as-it-is',
+        ('it-is-read-before-its-length-is-known',
+         'if (vsk_iov_to_buf(iov, n_iov, &wire, sizeof(wire)) < '
+         'sizeof(wire)) {',
+         'ret_hdr->op = 0;\n'
+         'if (vsk_iov_to_buf(iov, n_iov, &wire, sizeof(wire)) < '
+         'sizeof(wire)) {', 'nothing is told of it'),
+        ('ports-are-mixed-up',
+         '.dst_port = GUINT32_FROM_LE(wire.dst_port)',
+         '.dst_port = GUINT32_FROM_LE(wire.src_port)',
+         'each byte counts')),
+    pkt('header-is-written-as-it-is',
+        ('its-flags-are-forgotten',
+         '.flags = GUINT32_TO_LE(hdr->flags),', '', 'each byte counts')),
+    pkt('slice-is-within',
+        ('the-offset-is-skipped-twice', '        offset = 0;\n', '',
+         'each byte is where it was|the length is|all room is used'),
+        ('the-offset-is-not-taken-off',
+         'n = MIN(iov[i].iov_len - offset, len - done);',
+         'n = MIN(iov[i].iov_len, len - done);',
+         'each byte is where it was|a byte that is there'), seconds=3),
+    pkt('check-takes-no-lie',
+        ('the-chain-is-not-looked-at',
+         'hdr->len > room || hdr->len > VSK_MAX_PKT_PAYLOAD',
+         'hdr->len > VSK_MAX_PKT_PAYLOAD', 'its payload is in the chain')),
+    vring('descriptor-is-read-within-its-table',
+          ('the-offset-is-forgotten',
+           'memcpy(&raw, table->at + offset, sizeof(raw));',
+           'memcpy(&raw, table->at, sizeof(raw));', "it is the table's"),
+          ('a-piece-is-taken-for-all-of-it',
+           'memcpy((uint8_t *)&raw + done, at, n);',
+           'memcpy(&raw, at, sizeof(raw));',
+           'memcpy source region readable'), unwind=4),
+    vring('indirect-table-is-bounded',
+          ('there-is-no-limit',
+           'len / sizeof(*desc) > MAX(vring->num, VSK_MAX_CHAIN_IOV)',
+           'false', 'it has descriptors, and not too many'),
+          ('a-part-of-it-is-taken-for-all',
+           'if (len < desc->len) {', 'if (!len) {', 'it is in memory'),
+          unwind=4),
+    vring('buffer-is-its-pieces',
+          ('the-address-stays', '        gpa += n;\n', '', 'without a gap'),
+          ('a-piece-has-the-length-of-all',
+           '(struct iovec) { at, n };', '(struct iovec) { at, len };',
+           'a piece is what was mapped'), unwind=4),
+    vring('growing-keeps-the-pieces',
+          ('the-limit-is-one-more',
+           'if (elem->n_iov < elem->max) {',
+           'if (elem->n_iov <= elem->max) {', 'for one more'), unwind=17),
+    vring('push-stays-in-the-used-ring',
+          ('the-index-is-not-cut',
+           'unsigned int i = vring->used_idx & (vring->num - 1);',
+           'unsigned int i = vring->used_idx;', 'outside object bounds'),
+          unwind=4),
 ]
