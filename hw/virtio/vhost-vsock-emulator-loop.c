@@ -22,9 +22,10 @@
  * rings have to be RAM, no pop begins while the main loop waits, and the queues
  * are only looked at after vhost_vsock_loop_attach() has returned.  What is
  * left is a pop that is under way then, of a chain whose buffers a guest has
- * put outside its RAM: mapping them is the virtio core's, and every
- * device with an iothread has this in common.  Such a guest stops itself and
- * its QEMU, nobody else; without an iothread it cannot.
+ * put outside its RAM, or that breaks the device, of which the core tells by an
+ * interrupt: both are the virtio core's, and every device with an iothread has
+ * this in common.  Such a guest stops itself and its QEMU, nobody else; without
+ * an iothread it cannot.
  *
  * A guest can place a ring over the device's own registers after the start, so
  * that writing to it resets the device in the midst of a call of the library.
@@ -37,6 +38,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "hw/virtio/virtio.h"
 #include "vhost-vsock-emulator.h"
 
@@ -146,12 +148,18 @@ static void loop_check_driver(VSockEmulator *e)
     }
     same = vdev->guest_features == e->orders.features;
     for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
-        same = same && virtio_queue_get_num(vdev, i) == e->orders.sizes[i];
+        /* One that is not enabled may get its size yet. */
+        same = same && (!virtio_queue_get_desc_addr(vdev, i) ||
+                        virtio_queue_get_num(vdev, i) == e->orders.sizes[i]);
     }
     if (!same) {
-        virtio_error(vdev, "vhost-vsock: CID %" PRIu64 ": the driver changed "
-                     "its queues' sizes or its features while it uses them",
+        /* Not by virtio_error(): its interrupt may want the BQL, which whoever
+         * waits for us holds. */
+        error_report("vhost-vsock: CID %" PRIu64 ": the driver changed its "
+                     "queues' sizes or its features while it uses them",
                      e->vsock->guest_cid);
+        vdev->broken = true;
+        qemu_bh_schedule(e->broken_bh);
     }
 }
 

@@ -64,8 +64,9 @@ static void look_up_rings(VSockEmulator *e)
 }
 
 /*
- * The virtio core takes over a status after the device has seen it, so that
- * the bit by which virtio_error() told of an error meanwhile is lost.
+ * Tell the driver that the device is broken, with the BQL.  virtio_error() did,
+ * but the virtio core takes over a status after the device has seen it, so that
+ * the bit is lost if that was the occasion.
  */
 static void tell_broken(void *opaque)
 {

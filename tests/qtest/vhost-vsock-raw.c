@@ -25,6 +25,10 @@
 
 #define ISR_CONFIG 2
 
+/* Where a message interrupts the first CPU, by this vector. */
+#define MSI_ADDR   0xfee00000u
+#define MSI_VECTOR 0x41
+
 /* Where a field of the common configuration is, and how many bytes it has. */
 typedef struct Field {
     uint32_t offset;
@@ -37,6 +41,7 @@ typedef struct Field {
 
 static const Field feature_select = FIELD(guest_feature_select);
 static const Field feature = FIELD(guest_feature);
+static const Field msix_config = FIELD(msix_config);
 static const Field device_status = FIELD(device_status);
 static const Field queue_select = FIELD(queue_select);
 static const Field queue_notify_off = FIELD(queue_notify_off);
@@ -153,6 +158,22 @@ uint8_t vvt_raw_status(VvtDriver *driver)
     QVirtioDevice *vdev = &vvt_driver_pci(driver)->vdev;
 
     return vdev->bus->get_status(vdev);
+}
+
+void vvt_raw_use_msi(VvtDriver *driver)
+{
+    QPCIDevice *pdev = vvt_driver_pci(driver)->pdev;
+    const uint32_t entry[] = { MSI_ADDR, 0, MSI_VECTOR, 0 };
+    size_t i;
+
+    if (!pdev->msix_enabled) {
+        qpci_msix_enable(pdev);
+    }
+    for (i = 0; i < G_N_ELEMENTS(entry); i++) {
+        qpci_io_writel(pdev, pdev->msix_table_bar,
+                       pdev->msix_table_off + i * sizeof(*entry), entry[i]);
+    }
+    write_field(driver, &msix_config, 0);
 }
 
 bool vvt_raw_config_interrupt(VvtDriver *driver)

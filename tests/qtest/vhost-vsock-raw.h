@@ -66,6 +66,9 @@ void vvt_raw_set_features(VvtDriver *driver, uint64_t features);
 void vvt_raw_set_status(VvtDriver *driver, uint8_t status);
 uint8_t vvt_raw_status(VvtDriver *driver);
 
+/* Have it interrupt for its configuration as it does in a real machine. */
+void vvt_raw_use_msi(VvtDriver *driver);
+
 /* Whether the device interrupted since the last call, for its configuration. */
 bool vvt_raw_config_interrupt(VvtDriver *driver);
 

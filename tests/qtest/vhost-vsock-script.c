@@ -74,6 +74,7 @@ static const struct {
     [VVT_OP_SET_FEATURES] = { "set-features", B(FEATURES), 0 },
     [VVT_OP_SET_STATUS] = { "set-status", B(STATUS), 0 },
     [VVT_OP_STATUS] = { "status", 0, B(HAS) | B(LACKS) | B(TIMEOUT_MS) },
+    [VVT_OP_MSI] = { "msi", 0, 0 },
     [VVT_OP_ALIVE] = { "alive", 0, 0 },
     [VVT_OP_RECOVER] = { "recover", 0, B(FEATURES) },
     [VVT_OP_FUZZ] = { "fuzz", B(MS), B(SEED) },

@@ -63,6 +63,7 @@ typedef enum VvtOp {
     VVT_OP_SET_FEATURES,
     VVT_OP_SET_STATUS,
     VVT_OP_STATUS,
+    VVT_OP_MSI,
     VVT_OP_ALIVE,
     VVT_OP_RECOVER,
     VVT_OP_FUZZ,

@@ -241,6 +241,12 @@ static bool do_set_status(VvtRun *run, const VvtStep *step)
     return true;
 }
 
+static bool do_msi(VvtRun *run, const VvtStep *step)
+{
+    vvt_raw_use_msi(run->driver);
+    return true;
+}
+
 typedef struct StatusState {
     uint8_t has;
     uint8_t lacks;
@@ -366,6 +372,8 @@ VvtStepFunc vvt_raw_step(VvtOp op)
         return do_set_status;
     case VVT_OP_STATUS:
         return do_status;
+    case VVT_OP_MSI:
+        return do_msi;
     case VVT_OP_ALIVE:
         return do_alive;
     case VVT_OP_RECOVER:
