@@ -6,7 +6,8 @@
  * A lock beside it, "<path>.lock", says so to all who use this module; it ends
  * with its owner, however that dies, and lets the next one clean up.  Whoever
  * does not use it is seen by its socket: a file that a live program's socket is
- * bound to is never removed, nor one that is no socket, or another user's.
+ * bound to is not removed, unless that was bound while we looked, nor one that
+ * is no socket, or another user's.
  */
 
 #ifndef VSOCK_SOCKET_FILE_H

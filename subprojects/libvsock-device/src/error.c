@@ -62,7 +62,7 @@ static const char *const refusal_warnings[VSK_REFUSED_NUM] = {
     [VSK_REFUSED_BACKLOG] =
         "a host program does not accept its connections fast enough",
     [VSK_REFUSED_LIMIT] =
-        "too many connections, or no file descriptors left (ulimit -n)",
+        "too many connections, or no descriptor (ulimit -n) or memory left",
     [VSK_REFUSED_HOST_LINE] =
         "a host client did not begin with \"CONNECT <port>\"",
     [VSK_REFUSED_HOST_TIMEOUT] =

@@ -143,9 +143,9 @@ static bool take_lock(VskSocketFile *file, GError **errp)
  * The kernel says so to whoever wants to connect, by ECONNREFUSED.  A live
  * listener takes no notice, for a datagram socket cannot connect to it, and
  * gets EPROTOTYPE; of another datagram socket it becomes a peer that sends
- * nothing.  The lock keeps others of us from coming in between; a program
- * without it removes a dead socket before it binds its own, and so makes us
- * fail to.
+ * nothing.  The lock keeps others of us from coming in between this and
+ * unlink().  Nothing keeps a program that does not use it from it: should one
+ * have bound just then, its socket is removed.
  */
 static bool is_dead(const VskSocketFile *file, GError **errp)
 {
