@@ -3,8 +3,8 @@
  *
  * Chains of descriptors: vring.c.
  *
- * All bytes of the guest's memory are any bytes.  Each area, and each piece that
- * the embedder maps, is memory of its own that ends where it has to.
+ * All bytes of the guest's memory are any bytes.  Each area, and each piece
+ * that the embedder maps, is memory of its own that ends where it has to.
  *
  * Bounds: a ring of NUM descriptors, tables of up to DESCS of them, and
  * buffers or descriptors that lie in up to MAPS pieces.  Which descriptor it is
@@ -23,9 +23,9 @@
 #define NUM 2
 #define DESCS 3
 #define MAPS 3
-#define TABLE 16u
 
-static uint8_t buffers[MAPS]; /* only their addresses count */
+static bool is_read; /* what is mapped; else only its address counts */
+static uint8_t buffers[MAPS];
 
 /* What was mapped, in order. */
 static struct {
@@ -49,8 +49,7 @@ static void *any_map(void *opaque, uint64_t gpa, uint64_t *len)
     *len = n;
     map_log[n_maps].gpa = gpa;
     map_log[n_maps].len = n;
-    /* Of a size that is a table's it may be one, and be read. */
-    map_log[n_maps].at = n <= TABLE ? any_bytes(n) : buffers + n_maps;
+    map_log[n_maps].at = is_read ? any_bytes(n) : buffers + n_maps;
     return map_log[n_maps++].at;
 }
 
@@ -80,6 +79,7 @@ static VskVring *any_vring(void)
         .n_free = nondet_u32(),
     };
     assume((uint16_t)(vring.seen_avail - vring.next_avail) <= NUM);
+    assume((uint16_t)(vring.used_idx - vring.flushed) <= NUM);
     assume(vring.n_free <= NUM);
     free_elems[0] = nondet_bool();
     free_elems[1] = !free_elems[0];
@@ -98,6 +98,7 @@ void descriptor_is_read_within_its_table(void)
     const struct vring_desc *in_table;
     bool whole = nondet_bool();
 
+    is_read = true;
     assume(table.n <= DESCS && i < table.n);
     if (whole) {
         table.at = any_bytes(table.n * sizeof(got));
@@ -165,7 +166,7 @@ void buffer_is_its_pieces(void)
     static const VskVringOps ops = { .map = any_map };
     static VskElem elem;
     VskVring vring = { .ops = &ops };
-    unsigned int before = nondet_u32(), probe = nondet_u32();
+    unsigned int before = 1, probe = nondet_u32();
     uint64_t gpa = nondet_u64(), done = 0;
     uint32_t len = nondet_u32();
 
@@ -173,7 +174,7 @@ void buffer_is_its_pieces(void)
     elem.gpa = elem.own_gpa;
     elem.max = VSK_ELEM_IOV;
     elem.n_iov = before;
-    assume(before <= VSK_ELEM_IOV - MAPS && gpa <= UINT64_MAX - len);
+    assume(gpa <= UINT64_MAX - len);
     if (!add_pieces(&vring, &elem, gpa, len)) {
         reached("a buffer that is refused");
         prove(vring.broken, "the ring is broken");
