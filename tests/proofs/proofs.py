@@ -218,7 +218,7 @@ PROOFS = [
           ('a-piece-is-taken-for-all-of-it',
            'memcpy((uint8_t *)&raw + done, at, n);',
            'memcpy(&raw, at, sizeof(raw));',
-           'memcpy source region readable'), unwind=4),
+           'memcpy source region readable'), unwind=4, seconds=20),
     vring('indirect-table-is-bounded',
           ('there-is-no-limit',
            'len / sizeof(*desc) > MAX(vring->num, VSK_MAX_CHAIN_IOV)',
