@@ -105,8 +105,8 @@ static int make_dirs(const char *dir)
 
 /*
  * Whether not just anybody can put another directory in the place of @dir, by
- * renaming one of those above it: a sticky one, as /tmp, lets its entries alone.
- * Who owns those, and their groups, are trusted.
+ * renaming one of those above it: a sticky one, as /tmp, lets its entries be.
+ * Their owners and groups are trusted.
  */
 static int check_parents(const char *dir)
 {
