@@ -520,6 +520,7 @@ int vsk_host_connect(const VskHost *host, uint64_t guest_cid,
         *ret_why = refusal_of(-errno);
         return -1;
     }
+    vsk_refuse_descriptors(fd);
     bind_source(fd, guest_cid, guest_port, unique);
     err = connect_to(fd, base, port);
     if ((err == -ENOENT || err == -ECONNREFUSED || err == -EPROTOTYPE) &&

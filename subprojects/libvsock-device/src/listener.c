@@ -20,6 +20,18 @@ struct VskListener {
     VskSocketFile *files[VSK_TYPE_SEQPACKET + 1]; /* by VskType; NULL: none */
 };
 
+void vsk_refuse_descriptors(int fd)
+{
+#ifdef SO_PASSRIGHTS
+    int no = 0;
+
+    /* #syscalls setsockopt */
+    (void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
+#else
+    (void)fd;
+#endif
+}
+
 static bool listen_for(VskListener *listener, VskType type, const char *path,
                        GError **errp)
 {
@@ -27,6 +39,10 @@ static bool listen_for(VskListener *listener, VskType type, const char *path,
 
     listener->files[type] = vsk_socket_file_new(path, sock_type,
                                                 VSK_HOST_BACKLOG, errp);
+    if (listener->files[type]) {
+        /* What is accepted has it from here. */
+        vsk_refuse_descriptors(vsk_listener_get_fd(listener, type));
+    }
     return listener->files[type] != NULL;
 }
 

@@ -39,4 +39,15 @@ int vsk_listener_get_fd(const VskListener *listener, VskType type);
  */
 int vsk_listener_accept(VskListener *listener, VskType type);
 
+#if !defined(SO_PASSRIGHTS) && !defined(__hppa__) && !defined(__sparc__)
+#define SO_PASSRIGHTS 83 /* Linux 6.16; libc's headers may be older */
+#endif
+
+/*
+ * Have the kernel refuse descriptors that somebody sends to @fd, with EPERM,
+ * if it can.  The last to close a descriptor may sleep: one of a TCP socket
+ * with SO_LINGER for as long as its sender likes, and that would be us.
+ */
+void vsk_refuse_descriptors(int fd);
+
 #endif /* VSK_LISTENER_H */

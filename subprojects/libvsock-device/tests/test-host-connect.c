@@ -5,9 +5,11 @@
  */
 
 #include "host-fixture.h"
+#include "listener.h"
 #include "unix-socket.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* --- Host programs that listen ------------------------------------------- */
@@ -49,6 +51,28 @@ static void test_connects_to_a_listener(void)
     close(peer);
     close(fd);
     close(listener);
+}
+
+/* Whoever closes one last may have to wait: see vsk_refuse_descriptors(). */
+static void test_listener_can_send_no_descriptors(void)
+{
+#ifdef SO_PASSRIGHTS
+    g_autoptr(HostFixture) h = host_fixture_new();
+    int listener = host_listens(h, 80, 1);
+    int fd = connect_to_port(h, 80);
+    int passes = 0;
+    socklen_t len = sizeof(passes);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &len) == 0) {
+        g_assert_cmpint(passes, ==, 0);
+    } else {
+        g_test_skip("no SO_PASSRIGHTS before Linux 6.16");
+    }
+    close(fd);
+    close(listener);
+#else
+    g_test_skip("no SO_PASSRIGHTS here");
+#endif
 }
 
 static void test_source_can_be_read_by_the_listener(void)
@@ -180,6 +204,8 @@ int main(int argc, char **argv)
     TEST("connect/to-a-listener", test_connects_to_a_listener);
     TEST("connect/source-can-be-read",
          test_source_can_be_read_by_the_listener);
+    TEST("connect/listener-can-send-no-descriptors",
+         test_listener_can_send_no_descriptors);
     TEST("connect/taken-name-does-no-harm",
          test_name_that_is_taken_does_no_harm);
     TEST("connect/shared-listener-is-last",
