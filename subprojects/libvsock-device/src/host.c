@@ -336,7 +336,8 @@ static VskHostResult accept_client(VskHost *host, VskType type,
     if (client->fd >= 0) {
         watch_client(host, client); /* tells of what is there already, too */
     }
-    return result;
+    /* One turn ends here: there may be no end of such clients. */
+    return result == VSK_HOST_NOTHING ? VSK_HOST_SILENT : result;
 }
 
 /* The client that @handle was given to, or NULL if it has gone. */

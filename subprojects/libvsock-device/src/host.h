@@ -45,6 +45,7 @@ typedef enum VskHostResult {
     VSK_HOST_NOTHING,
     VSK_HOST_CLIENT,  /* a client wants a port of the guest */
     VSK_HOST_REFUSED, /* a client was dropped */
+    VSK_HOST_SILENT,  /* a client came, and said nothing yet, or left */
 } VskHostResult;
 
 typedef struct VskHostNews {

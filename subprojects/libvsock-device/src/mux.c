@@ -535,6 +535,8 @@ static void serve_host(VskMux *mux, int64_t now_ms)
         case VSK_HOST_REFUSED:
             mux->refused(mux->opaque, news.why, NULL);
             break;
+        case VSK_HOST_SILENT:
+            break;
         }
     }
 }

@@ -135,7 +135,7 @@ static void test_bytes_behind_the_line_stay(void)
         unix_write_bytes(client, all, cut);
         result = vsk_host_next(h->host, h->now_ms, &news);
         unix_write(client, all + cut);
-        if (result == VSK_HOST_NOTHING) {
+        if (result == VSK_HOST_SILENT) {
             news.fd = expect_client(h, 1234);
         }
         unix_expect(news.fd, "hello\nCONNECT 5\n");
@@ -208,6 +208,21 @@ static void test_client_that_came_and_went(void)
     close(host_client(h));
     expect_quiet(h);
     g_assert_cmpint(vsk_host_next_deadline(h->host), ==, -1);
+}
+
+/* Who comes and goes without end must not keep us here. */
+static void test_client_that_left_ends_the_turn(void)
+{
+    g_autoptr(HostFixture) h = host_fixture_new();
+    VskHostNews news;
+
+    close(host_client(h));
+    close(host_client(h));
+    for (int i = 0; i < 2; i++) {
+        g_assert_cmpint(vsk_host_next(h->host, h->now_ms, &news), ==,
+                        VSK_HOST_SILENT);
+    }
+    expect_quiet(h);
 }
 
 static void test_client_that_leaves_in_mid_line(void)
@@ -393,6 +408,8 @@ int main(int argc, char **argv)
     TEST("line/descriptor-with-it-is-not-kept",
          test_descriptor_with_the_line_is_not_kept);
     TEST("client/came-and-went", test_client_that_came_and_went);
+    TEST("client/that-left-ends-the-turn",
+         test_client_that_left_ends_the_turn);
     TEST("client/leaves-in-mid-line", test_client_that_leaves_in_mid_line);
     TEST("client/leaves-behind-a-nul", test_client_that_leaves_behind_a_nul);
     TEST("client/leaves-behind-its-line",
