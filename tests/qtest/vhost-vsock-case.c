@@ -178,6 +178,15 @@ typedef struct Watch {
     GString *line; /* what came of the next one */
 } Watch;
 
+/* It has failed: why it would have been a skip does not matter any more. */
+static void fail(Watch *w)
+{
+    if (w->verdict == VVT_SKIP) {
+        g_string_truncate(w->text, 0);
+    }
+    w->verdict = VVT_FAIL;
+}
+
 static void take_line(Watch *w, const char *line)
 {
     switch (line[0]) {
@@ -191,14 +200,16 @@ static void take_line(Watch *w, const char *line)
         w->now = g_strdup(line + 1);
         break;
     case LINE_SKIP:
-        w->verdict = MAX(w->verdict, VVT_SKIP);
-        g_string_append(w->text, line + 1);
+        if (w->verdict == VVT_PASS) { /* one reason is enough */
+            w->verdict = VVT_SKIP;
+            g_string_append(w->text, line + 1);
+        }
         break;
     case LINE_END:
         w->ended = true;
         /* fall through */
     case LINE_FAIL:
-        w->verdict = VVT_FAIL;
+        fail(w);
         g_string_append_printf(w->text, "%s\n", line + 1);
         break;
     }
@@ -256,6 +267,11 @@ static void append_log(GString *text, const char *title, const char *dir,
 
 static void judge(Watch *w, int status, bool in_time, unsigned timeout_s)
 {
+    if (in_time && WIFEXITED(status) && WEXITSTATUS(status) == 0 &&
+        !w->ended) {
+        return;
+    }
+    fail(w);
     if (!in_time) {
         g_string_append_printf(w->text, "nothing more happened within %u "
                                "seconds\n", timeout_s);
@@ -266,10 +282,7 @@ static void judge(Watch *w, int status, bool in_time, unsigned timeout_s)
     } else if (WEXITSTATUS(status) != 0) {
         g_string_append_printf(w->text, "the case ended with exit status "
                                "%d\n", WEXITSTATUS(status));
-    } else if (!w->ended) {
-        return;
     }
-    w->verdict = VVT_FAIL;
     if (w->now) {
         g_string_append_printf(w->text, "  that was during %s\n", w->now);
     }

@@ -134,7 +134,7 @@ static void run_ends(VvtCase *c, const EndCase *end_case, unsigned first,
     if (!vvt_run_begin(&run, c, end_case->script)) {
         return;
     }
-    vvt_rest_take(&rest);
+    vvt_rest_take(&rest, &run);
     for (n = first; n <= last && vvt_run_suits(&run); n++) {
         run.after_step = end == VVT_END_PAUSES ? pause_shortly : NULL;
         if (!vvt_run_steps(&run, n)) {

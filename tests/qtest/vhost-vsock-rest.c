@@ -41,7 +41,7 @@ static unsigned open_files(pid_t pid, GString *ret_list)
     return n;
 }
 
-void vvt_rest_take(VvtRest *ret_rest)
+void vvt_rest_take(VvtRest *ret_rest, VvtRun *run)
 {
     *ret_rest = (VvtRest) {
         .pid = qemu_pid(),
@@ -49,6 +49,12 @@ void vvt_rest_take(VvtRest *ret_rest)
     };
     ret_rest->n_files = open_files(ret_rest->pid, ret_rest->files);
     ret_rest->memory_kib = vvt_rest_memory_kib(ret_rest);
+    if (ret_rest->n_files == 0 || ret_rest->memory_kib == 0) {
+        vvt_case_skip(run->c, "no fault found; but whether QEMU keeps files or "
+                      "memory cannot be seen: the kernel has no "
+                      "/proc/self/task/*/children (CONFIG_PROC_CHILDREN), "
+                      "/proc/*/fd or RssAnon");
+    }
 }
 
 void vvt_rest_clear(VvtRest *rest)

@@ -16,8 +16,11 @@ typedef struct VvtRest {
     size_t memory_kib;
 } VvtRest;
 
-/* Look at the QEMU of @run, whose device is closed. */
-void vvt_rest_take(VvtRest *ret_rest);
+/*
+ * Look at the QEMU of @run, whose device is closed.  Where the kernel does not
+ * let us, the case goes on, and is a skip if it finds nothing else.
+ */
+void vvt_rest_take(VvtRest *ret_rest, VvtRun *run);
 void vvt_rest_clear(VvtRest *rest);
 
 /*

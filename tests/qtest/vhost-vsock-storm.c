@@ -363,7 +363,7 @@ static void storm(VvtCase *c, const void *opaque)
     if (!begin(&s, c, &script)) {
         return;
     }
-    vvt_rest_take(&rest);
+    vvt_rest_take(&rest, &s.run);
     ok = vvt_run_steps(&s.run, 0);
     start_threads(&s);
     ok = ok && blow(&s);
@@ -455,7 +455,7 @@ static void many(VvtCase *c, const void *opaque)
     if (!begin(&s, c, &script)) {
         return;
     }
-    vvt_rest_take(&rest);
+    vvt_rest_take(&rest, &s.run);
     ok = vvt_run_steps(&s.run, 0) &&
          connect_many(&s, &rest, env ? atoi(env) : MANY) &&
          is_calm(&s.run, &rest);
@@ -477,10 +477,17 @@ static void run_body(gconstpointer body)
         g_test_skip("is for host sockets of AF_UNIX");
         return;
     }
-    if (vvt_case_run((VvtCaseBody)body, NULL, 600 * config->slow,
-                     g_test_verbose(), text) == VVT_FAIL) {
+    switch (vvt_case_run((VvtCaseBody)body, NULL, 600 * config->slow,
+                         g_test_verbose(), text)) {
+    case VVT_PASS:
+        break;
+    case VVT_SKIP:
+        g_test_skip(text->str);
+        break;
+    case VVT_FAIL:
         g_test_message("%s", g_strchomp(text->str));
         g_test_fail();
+        break;
     }
 }
 
