@@ -113,6 +113,26 @@ bool vsk_stage_push(VskStage *stage, const struct iovec *iov,
     return true;
 }
 
+/* Write out the oldest message.  Returns what the stream did. */
+static ssize_t flush_message(VskStage *stage, VskStream *stream)
+{
+    uint32_t n_code, len = front_length(&stage->ends, &n_code);
+    struct iovec iov[2] = { 0 };
+    unsigned int n_iov = len ? vsk_ring_front(&stage->bytes, len, iov) : 0;
+    ssize_t n = stream->ops->writev(stream, iov, (int)n_iov);
+
+    if (n < 0) {
+        return n;
+    }
+    vsk_ring_drop(&stage->ends, n_code);
+    if (len) {
+        vsk_ring_drop(&stage->bytes, len);
+    } else {
+        stage->n_empty--;
+    }
+    return n;
+}
+
 static ssize_t flush_messages(VskStage *stage, VskStream *stream,
                               bool *ret_more)
 {
@@ -120,24 +140,15 @@ static ssize_t flush_messages(VskStage *stage, VskStream *stream,
     ssize_t total = 0;
 
     while (vsk_ring_used(&stage->ends)) {
-        uint32_t n_code, len = front_length(&stage->ends, &n_code);
-        struct iovec iov[2] = { 0 };
-        unsigned int n_iov = len ? vsk_ring_front(&stage->bytes, len, iov) : 0;
         ssize_t n;
 
         if (written == VSK_TURN_MESSAGES) {
             *ret_more = true;
             break;
         }
-        n = stream->ops->writev(stream, iov, (int)n_iov);
+        n = flush_message(stage, stream);
         if (n < 0) {
             return written ? total : n;
-        }
-        vsk_ring_drop(&stage->ends, n_code);
-        if (len) {
-            vsk_ring_drop(&stage->bytes, len);
-        } else {
-            stage->n_empty--;
         }
         total += n;
         written++;

@@ -195,6 +195,26 @@ static bool make_room(VskElem *elem)
     return true;
 }
 
+/* The first piece of @len bytes at @gpa.  Returns its length, 0 on failure. */
+static uint32_t add_piece(VskVring *vring, VskElem *elem, uint64_t gpa,
+                          uint32_t len)
+{
+    uint64_t n = len;
+    void *at = vring->ops->map(vring->opaque, gpa, &n);
+
+    if (!at) {
+        fail(vring, "a buffer outside of the guest's memory");
+        return 0;
+    }
+    if (!make_room(elem)) {
+        fail(vring, "a chain of too many buffers");
+        return 0;
+    }
+    elem->iov[elem->n_iov] = (struct iovec) { at, n };
+    elem->gpa[elem->n_iov++] = gpa;
+    return (uint32_t)n;
+}
+
 /* The pieces in which @len bytes at @gpa lie. */
 static bool add_pieces(VskVring *vring, VskElem *elem, uint64_t gpa,
                        uint32_t len)
@@ -203,19 +223,13 @@ static bool add_pieces(VskVring *vring, VskElem *elem, uint64_t gpa,
         return fail(vring, "a buffer without bytes");
     }
     while (len) {
-        uint64_t n = len;
-        void *at = vring->ops->map(vring->opaque, gpa, &n);
+        uint32_t n = add_piece(vring, elem, gpa, len);
 
-        if (!at) {
-            return fail(vring, "a buffer outside of the guest's memory");
+        if (!n) {
+            return false;
         }
-        if (!make_room(elem)) {
-            return fail(vring, "a chain of too many buffers");
-        }
-        elem->iov[elem->n_iov] = (struct iovec) { at, n };
-        elem->gpa[elem->n_iov++] = gpa;
         gpa += n;
-        len -= (uint32_t)n;
+        len -= n;
     }
     return true;
 }
@@ -286,51 +300,81 @@ static bool open_indirect(VskVring *vring, const struct vring_desc *desc,
     return true;
 }
 
-/* Collect the pieces of a chain.  *@ret_n_out: those that the device reads. */
-static bool walk(VskVring *vring, VskElem *elem, unsigned int *ret_n_out)
-{
-    Table table = { (const uint8_t *)vring->desc, 0, vring->num };
-    unsigned int i = elem->head, n_out = 0;
-    bool writable = false;
-    struct vring_desc desc;
+/* A chain, on the way from one descriptor to the next. */
+typedef struct Walk {
+    Table table;
+    struct vring_desc desc; /* a copy of the one that is to be looked at */
+    unsigned int n;         /* descriptors, with this one */
+    unsigned int n_out;     /* pieces that the device reads */
+    bool writable;          /* the one before was */
+} Walk;
 
-    if (!read_desc(vring, &table, i, &desc)) {
+/* The first descriptor; of an indirect table, the first of that. */
+static bool begin_walk(VskVring *vring, unsigned int head, Walk *walk)
+{
+    walk->table = (Table) { (const uint8_t *)vring->desc, 0, vring->num };
+    walk->n = 1;
+    walk->n_out = 0;
+    walk->writable = false;
+    if (!read_desc(vring, &walk->table, head, &walk->desc)) {
         return false;
     }
-    if (desc.flags & VRING_DESC_F_INDIRECT) {
-        if (!open_indirect(vring, &desc, &table) ||
-            !read_desc(vring, &table, 0, &desc)) {
+    return !(walk->desc.flags & VRING_DESC_F_INDIRECT) ||
+           (open_indirect(vring, &walk->desc, &walk->table) &&
+            read_desc(vring, &walk->table, 0, &walk->desc));
+}
+
+/* Collect the pieces of the descriptor that the walk is at. */
+static bool take_desc(VskVring *vring, VskElem *elem, Walk *walk)
+{
+    bool writable = walk->desc.flags & VRING_DESC_F_WRITE;
+
+    if (walk->desc.flags & VRING_DESC_F_INDIRECT) {
+        return fail(vring, "an indirect table within a chain");
+    }
+    if (!writable && walk->writable) {
+        return fail(vring, "a buffer to read behind one to write");
+    }
+    walk->writable = writable;
+    if (!add_pieces(vring, elem, walk->desc.addr, walk->desc.len)) {
+        return false;
+    }
+    if (!writable) {
+        walk->n_out = elem->n_iov;
+    }
+    return true;
+}
+
+/* Go on to the next descriptor: as many times as the table has them, less one,
+ * at the most. */
+static bool next_desc(VskVring *vring, Walk *walk)
+{
+    if (walk->desc.next >= walk->table.n) {
+        return fail(vring, "a descriptor that does not exist");
+    }
+    if (walk->n == walk->table.n) {
+        return fail(vring, "a chain that is a loop");
+    }
+    walk->n++;
+    return read_desc(vring, &walk->table, walk->desc.next, &walk->desc);
+}
+
+/* Collect the pieces of a chain.  *@ret_n_out: those that the device reads. */
+static bool walk_chain(VskVring *vring, VskElem *elem,
+                       unsigned int *ret_n_out)
+{
+    Walk walk;
+
+    if (!begin_walk(vring, elem->head, &walk) ||
+        !take_desc(vring, elem, &walk)) {
+        return false;
+    }
+    while (walk.desc.flags & VRING_DESC_F_NEXT) {
+        if (!next_desc(vring, &walk) || !take_desc(vring, elem, &walk)) {
             return false;
         }
     }
-    for (unsigned int n = 1; ; n++) {
-        if (desc.flags & VRING_DESC_F_INDIRECT) {
-            return fail(vring, "an indirect table within a chain");
-        }
-        if (!(desc.flags & VRING_DESC_F_WRITE) && writable) {
-            return fail(vring, "a buffer to read behind one to write");
-        }
-        writable = desc.flags & VRING_DESC_F_WRITE;
-        if (!add_pieces(vring, elem, desc.addr, desc.len)) {
-            return false;
-        }
-        if (!writable) {
-            n_out = elem->n_iov;
-        }
-        if (!(desc.flags & VRING_DESC_F_NEXT)) {
-            break;
-        }
-        if (desc.next >= table.n) {
-            return fail(vring, "a descriptor that does not exist");
-        }
-        if (n == table.n) {
-            return fail(vring, "a chain that is a loop");
-        }
-        if (!read_desc(vring, &table, desc.next, &desc)) {
-            return false;
-        }
-    }
-    *ret_n_out = n_out;
+    *ret_n_out = walk.n_out;
     return true;
 }
 
@@ -373,7 +417,7 @@ bool vsk_vring_pop(VskVring *vring, VskChain *ret_chain)
     if (!elem) {
         return false;
     }
-    if (!walk(vring, elem, &n_out)) {
+    if (!walk_chain(vring, elem, &n_out)) {
         free_elem(vring, elem);
         return false;
     }
