@@ -448,9 +448,10 @@ static bool is_bound_there(const char *name, const char *base, uint32_t port,
  * @port of @base.  Who may make files there is the choice of whoever made the
  * directory, but where everybody may, as in /tmp, it has to be a program of
  * the user who runs us, of root, or of the directory's owner, and one that
- * listens right there.
+ * listens right there.  *@ret_why is why not.
  */
-static bool is_trusted(int fd, const char *base, uint32_t port)
+static bool is_trusted(int fd, const char *base, uint32_t port,
+                       VskRefusal *ret_why)
 {
     g_autofree char *dir = g_path_get_dirname(base);
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -461,8 +462,10 @@ static bool is_trusted(int fd, const char *base, uint32_t port)
 
     /* #syscalls stat newfstatat getsockopt getpeername geteuid geteuid32 */
     if (stat(dir, &st) < 0) {
+        *ret_why = VSK_REFUSED_NO_LISTENER; /* as if it had gone before */
         return false;
     }
+    *ret_why = VSK_REFUSED_UNSAFE_LISTENER;
     if (!(st.st_mode & S_IWOTH)) {
         return true;
     }
@@ -531,10 +534,8 @@ int vsk_host_connect(const VskHost *host, uint64_t guest_cid,
     }
     if (err) {
         *ret_why = refusal_of(err);
-    } else if (is_trusted(fd, base, port)) {
+    } else if (is_trusted(fd, base, port, ret_why)) {
         return fd;
-    } else {
-        *ret_why = VSK_REFUSED_UNSAFE_LISTENER;
     }
     close(fd);
     return -1;

@@ -194,6 +194,22 @@ static void test_close_drops_so_many(void)
     close(listener);
 }
 
+/* The directory goes while the device connects: nobody else is to blame. */
+static void test_directory_that_goes(void)
+{
+    g_autoptr(Vm) vm = vm_new();
+    int listener = vm_listen(vm, 80, 1);
+
+    fault_reset();
+    fault_at(FAULT_STAT, 0, 1, ENOENT);
+    vm_say(vm, VSK_OP_REQUEST, 1024, 80);
+    g_assert_cmpuint(fault_hits(), ==, 1);
+    vm_expect(vm, VSK_OP_RST, 1024, 80);
+    g_assert_cmpuint(vm_refused(vm, VSK_REFUSED_NO_LISTENER), ==, 1);
+    g_assert_cmpuint(vm_refused(vm, VSK_REFUSED_UNSAFE_LISTENER), ==, 0);
+    close(listener);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -205,5 +221,7 @@ int main(int argc, char **argv)
          test_no_memory_for_long_resets);
     TEST("message-is-not-read-twice", test_message_is_not_read_twice);
     TEST("close-drops-so-many-messages", test_close_drops_so_many);
+    TEST("directory-that-goes-is-not-another-users",
+         test_directory_that_goes);
     return g_test_run();
 }
