@@ -20,8 +20,8 @@ KNOCKS = 100000
 WAITS = 5000
 IDLE = 10000
 # Of the process that has the device, for a connection that moves nothing.
-# Sockets and their names in the host's kernel are besides.
-IDLE_CONNECTION_BYTES = 1500
+# Sockets and their names in the host's kernel are besides.  Users are told.
+IDLE_CONNECTION_BYTES = 1024
 
 
 def crowd(name):
