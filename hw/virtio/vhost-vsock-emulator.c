@@ -360,7 +360,7 @@ static bool choose_paths(VHostVSock *s, char **ret_path, char **ret_shared,
 }
 
 /* A flow costs a descriptor.  Leave half of them to the rest of QEMU. */
-static uint32_t flows_by_descriptors(void)
+uint32_t vhost_vsock_default_max_conns(void)
 {
     struct rlimit limit;
 
@@ -380,7 +380,7 @@ static VskDev *open_library(VSockEmulator *e, const char *path,
         .uds_path = path,
         .seqpacket = e->vsock->seqpacket != ON_OFF_AUTO_OFF,
         .shared_path = shared_path,
-        .max_conns = limits->max_conns ?: flows_by_descriptors(),
+        .max_conns = limits->max_conns,
         .buf_alloc = limits->buf_alloc,
         .max_staged = limits->max_staged,
         .request_timeout_ms = limits->request_timeout_ms,

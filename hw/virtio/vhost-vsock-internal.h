@@ -110,4 +110,7 @@ bool vhost_vsock_kernel_init(VHostVSock *s, int fd, Error **errp);
  */
 bool vhost_vsock_emulator_init(VHostVSock *s, const char *why, Error **errp);
 
+/* What VHostVSockLimits.max_conns is unless it was set. */
+uint32_t vhost_vsock_default_max_conns(void);
+
 #endif /* HW_VIRTIO_VHOST_VSOCK_INTERNAL_H */

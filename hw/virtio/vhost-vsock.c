@@ -33,6 +33,7 @@
 #include "migration/vmstate.h"
 #include "trace.h"
 #include "vhost-vsock-internal.h"
+#include "vsock-limits.h"
 
 /* Of the migration stream. */
 #define SAVEVM_VERSION 0
@@ -97,15 +98,20 @@ static VSOCK_PROPERTY vhost_vsock_properties[] = {
     DEFINE_PROP_STRING("uds-path", VHostVSock, uds_path),
     DEFINE_PROP_LINK("iothread", VHostVSock, iothread, TYPE_IOTHREAD,
                      IOThread *),
-    DEFINE_PROP_UINT32("max-conns", VHostVSock, limits.max_conns, 0),
-    DEFINE_PROP_SIZE32("buf-alloc", VHostVSock, limits.buf_alloc, 0),
-    DEFINE_PROP_SIZE("max-staged", VHostVSock, limits.max_staged, 0),
+    /* Its default is vhost_vsock_default_max_conns(). */
+    DEFINE_PROP_UNSIGNED_NODEFAULT("max-conns", VHostVSock, limits.max_conns,
+                                   qdev_prop_uint32, uint32_t),
+    DEFINE_PROP_SIZE32("buf-alloc", VHostVSock, limits.buf_alloc,
+                       VSK_DEFAULT_BUF_ALLOC),
+    DEFINE_PROP_SIZE("max-staged", VHostVSock, limits.max_staged,
+                     VSK_DEFAULT_MAX_STAGED),
     DEFINE_PROP_UINT32("request-timeout-ms", VHostVSock,
-                       limits.request_timeout_ms, 0),
+                       limits.request_timeout_ms,
+                       VSK_DEFAULT_REQUEST_TIMEOUT_MS),
     DEFINE_PROP_UINT32("close-timeout-ms", VHostVSock,
-                       limits.close_timeout_ms, 0),
+                       limits.close_timeout_ms, VSK_DEFAULT_CLOSE_TIMEOUT_MS),
     DEFINE_PROP_UINT32("line-timeout-ms", VHostVSock,
-                       limits.line_timeout_ms, 0),
+                       limits.line_timeout_ms, VSK_DEFAULT_LINE_TIMEOUT_MS),
     VSOCK_PROPERTY_END
 };
 
@@ -130,24 +136,84 @@ static bool check_guest_cid(const VHostVSock *s, Error **errp)
     return true;
 }
 
-/* A limit that was set; the kernel has its own.  NULL: none was. */
-static const char *name_of_limit(const VHostVSockLimits *limits)
+typedef struct Limit {
+    const char *name;
+    uint64_t value;
+    uint64_t usual;
+    uint64_t least;
+    uint64_t most;
+} Limit;
+
+#define N_LIMITS 6
+
+static void list_limits(const VHostVSock *s, Limit *ret_limits)
 {
-    return limits->max_conns ? "max-conns" :
-           limits->buf_alloc ? "buf-alloc" :
-           limits->max_staged ? "max-staged" :
-           limits->request_timeout_ms ? "request-timeout-ms" :
-           limits->close_timeout_ms ? "close-timeout-ms" :
-           limits->line_timeout_ms ? "line-timeout-ms" : NULL;
+    const VHostVSockLimits *l = &s->limits;
+    const Limit limits[N_LIMITS] = {
+        { "max-conns", l->max_conns, vhost_vsock_default_max_conns(),
+          VSK_LEAST_CONNS, VSK_MOST_CONNS },
+        { "buf-alloc", l->buf_alloc, VSK_DEFAULT_BUF_ALLOC,
+          VSK_MIN_BUF_ALLOC, VSK_MOST_BUF_ALLOC },
+        { "max-staged", l->max_staged, VSK_DEFAULT_MAX_STAGED,
+          VSK_LEAST_STAGED, VSK_MOST_STAGED },
+        { "request-timeout-ms", l->request_timeout_ms,
+          VSK_DEFAULT_REQUEST_TIMEOUT_MS,
+          VSK_LEAST_TIMEOUT_MS, VSK_MOST_TIMEOUT_MS },
+        { "close-timeout-ms", l->close_timeout_ms,
+          VSK_DEFAULT_CLOSE_TIMEOUT_MS,
+          VSK_LEAST_TIMEOUT_MS, VSK_MOST_TIMEOUT_MS },
+        { "line-timeout-ms", l->line_timeout_ms, VSK_DEFAULT_LINE_TIMEOUT_MS,
+          VSK_LEAST_TIMEOUT_MS, VSK_MOST_TIMEOUT_MS },
+    };
+
+    memcpy(ret_limits, limits, sizeof(limits));
+}
+
+static bool check_limits(const VHostVSock *s, Error **errp)
+{
+    Limit limits[N_LIMITS];
+
+    list_limits(s, limits);
+    for (int i = 0; i < N_LIMITS; i++) {
+        const Limit *l = &limits[i];
+
+        if (l->value < l->least || l->value > l->most) {
+            error_setg(errp, "%s=%" PRIu64 " is not in the range %" PRIu64
+                       " to %" PRIu64, l->name, l->value, l->least, l->most);
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * Names of what was set that the kernel backend has no use for, besides
+ * uds-path; NULL at the end.
+ */
+static void list_unused(const VHostVSock *s, const char **ret_names)
+{
+    Limit limits[N_LIMITS];
+
+    list_limits(s, limits);
+    if (s->iothread) {
+        *ret_names++ = "iothread";
+    }
+    for (int i = 0; i < N_LIMITS; i++) {
+        if (limits[i].value != limits[i].usual) {
+            *ret_names++ = limits[i].name;
+        }
+    }
+    *ret_names = NULL;
 }
 
 /* Refuse properties that contradict each other. */
 static bool check_combination(const VHostVSock *s, Error **errp)
 {
-    const char *only_emulator = s->uds_path ? "uds-path" :
-                                s->iothread ? "iothread" :
-                                name_of_limit(&s->limits);
+    const char *unused[N_LIMITS + 2];
+    const char *only_emulator;
 
+    list_unused(s, unused);
+    only_emulator = s->uds_path ? "uds-path" : unused[0];
     if (s->uds_path && !*s->uds_path) {
         error_setg(errp, "uds-path must not be empty");
         return false;
@@ -178,6 +244,20 @@ static bool kernel_is_out_of_reach(int err)
     return err == -ENOENT || err == -ENODEV || err == -ENXIO ||
            err == -EACCES || err == -EPERM;
 }
+
+/* Nobody asked for the kernel backend, so it is no error. */
+static void tell_unused(const VHostVSock *s)
+{
+    const char *unused[N_LIMITS + 2];
+    g_autofree char *names = NULL;
+
+    list_unused(s, unused);
+    if (unused[0]) {
+        names = g_strjoinv(", ", (char **)unused);
+        warn_report("vhost-vsock: the host kernel moves the packets and "
+                    "ignores what only backend=emulator has: %s", names);
+    }
+}
 #endif
 
 static bool init_backend(VHostVSock *s, Error **errp)
@@ -194,14 +274,9 @@ static bool init_backend(VHostVSock *s, Error **errp)
     g_autofree char *why = NULL;
     Error *local_err = NULL;
     int fd = vhost_vsock_kernel_open(s, &local_err);
-    const char *ignored = s->iothread ? "iothread" :
-                          name_of_limit(&s->limits);
 
     if (fd >= 0) {
-        if (ignored) {
-            warn_report("vhost-vsock: the host kernel moves the packets: "
-                        "%s is ignored (backend=emulator uses it)", ignored);
-        }
+        tell_unused(s);
         return vhost_vsock_kernel_init(s, fd, errp);
     }
     if (s->backend == VHOST_VSOCK_BACKEND_KERNEL || s->vhostfd ||
@@ -246,7 +321,8 @@ static void vhost_vsock_device_realize(DeviceState *dev, Error **errp)
     VHostVSock *s = VHOST_VSOCK(dev);
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
 
-    if (!check_guest_cid(s, errp) || !check_combination(s, errp)) {
+    if (!check_guest_cid(s, errp) || !check_limits(s, errp) ||
+        !check_combination(s, errp)) {
         return;
     }
 
@@ -388,6 +464,11 @@ static const VMStateDescription vmstate_virtio_vhost_vsock = {
 
 /* --- Type ----------------------------------------------------------------- */
 
+static void vhost_vsock_instance_init(Object *obj)
+{
+    VHOST_VSOCK(obj)->limits.max_conns = vhost_vsock_default_max_conns();
+}
+
 static void vhost_vsock_class_init(ObjectClass *klass, VSockClassData *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
@@ -411,6 +492,7 @@ static const TypeInfo vhost_vsock_info = {
     .name = TYPE_VHOST_VSOCK,
     .parent = TYPE_VIRTIO_DEVICE,
     .instance_size = sizeof(VHostVSock),
+    .instance_init = vhost_vsock_instance_init,
     .class_init = vhost_vsock_class_init,
 };
 

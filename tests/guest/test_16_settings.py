@@ -106,12 +106,12 @@ def _(lab):
     vm = lab.guest()
     path = os.path.join(vm.dir, 'refused.sock')
     for name, values in {
-            'max-conns': (1048577,),
-            'buf-alloc': (1, 8191, 1073741825),
-            'max-staged': (1, 32767, 1099511627777),
-            'request-timeout-ms': (3600001,),
-            'close-timeout-ms': (3600001,),
-            'line-timeout-ms': (3600001,)}.items():
+            'max-conns': (0, 1048577),
+            'buf-alloc': (0, 8191, 1073741825),
+            'max-staged': (0, 32767, 1099511627777),
+            'request-timeout-ms': (0, 3600001),
+            'close-timeout-ms': (0, 3600001),
+            'line-timeout-ms': (0, 3600001)}.items():
         for value in values:
             said = refusal(vm, {'backend': 'emulator', 'uds-path': path,
                                 name: value})

@@ -70,9 +70,9 @@ def _(lab):
 @suite.case('/node/auto-with-iothread-warns-that-the-kernel-has-none')
 def _(lab):
     with Bare(lab, '-object', 'iothread,id=io0', '-device',
-              device(CID, ',iothread=io0')) as qemu:
+              device(CID, ',iothread=io0,max-conns=7')) as qemu:
         qemu.start()
-        contains(qemu.messages(), 'iothread is ignored')
+        contains(qemu.messages(), 'has: iothread, max-conns')
         check(not is_free(CID), 'the kernel does not know the CID')
         qemu.quit()
 

@@ -32,7 +32,7 @@ enum {
     VHOST_VSOCK_VQ_NUM
 };
 
-/* Properties of the emulator's limits; 0 is the library's default. */
+/* Properties of the emulator's limits, as vsock-limits.h tells of them. */
 typedef struct VHostVSockLimits {
     uint32_t max_conns;
     uint32_t buf_alloc;
