@@ -11,8 +11,7 @@
  * counts only for its offset, of which a table of DESCS has the first, one
  * within, and the last; from one piece to the next nothing is carried but how
  * many bytes are done.  growing_keeps_the_pieces() takes any number of pieces
- * up to the limit.  The walk from one descriptor to the next as a whole is too
- * much for the prover: test-vring-hostile.c and the fuzzers have that.
+ * up to the limit.  The walk from one descriptor to the next is proof-walk.c's.
  */
 
 #include "stubs.h"

@@ -20,10 +20,11 @@ class Proof:
     """@function of @file, which calls into @sources.  @unwind: how often
     loops go round at the most, and once more; @loops: other bounds of some.
     @conversions: a conversion that loses bits is an error, as well.
+    @replace: functions of @file that become others, as "one:other".
     @seconds: what it takes, roughly, so that long ones are begun first."""
 
     def __init__(self, name, file, function, sources, plants, unwind=1,
-                 loops=(), conversions=True, seconds=1):
+                 loops=(), conversions=True, replace=(), seconds=1):
         self.name = name
         self.file = file
         self.function = function
@@ -32,6 +33,7 @@ class Proof:
         self.unwind = unwind
         self.loops = loops
         self.conversions = conversions
+        self.replace = replace
         self.seconds = seconds
 
     def files(self):
@@ -69,6 +71,20 @@ def vring(name, *plants, **options):
     return Proof('vring/' + name, 'proof-vring.c', name.replace('-', '_'),
                  ['inflight.c'], [Plant(plant[0], 'vring.c', *plant[1:])
                                   for plant in plants], conversions=False,
+                 **options)
+
+
+def walk(name, *plants, more=(), **options):
+    return Proof('walk/' + name, 'proof-walk.c', name.replace('-', '_'),
+                 ['inflight.c', *more],
+                 [Plant(plant[0], 'vring.c', *plant[1:]) for plant in plants],
+                 conversions=False, **options)
+
+
+def stage(name, *plants, **options):
+    return Proof('stage/' + name, 'proof-stage.c', name.replace('-', '_'),
+                 ['ring.c', 'pkt.c'],
+                 [Plant(plant[0], 'stage.c', *plant[1:]) for plant in plants],
                  **options)
 
 
@@ -240,4 +256,101 @@ PROOFS = [
            'unsigned int i = vring->used_idx & (vring->num - 1);',
            'unsigned int i = vring->used_idx;', 'outside object bounds'),
           unwind=4),
+    walk('descriptor-of-any-table',
+         ('it-is-read-from-the-table-s-begin',
+          'table->gpa + offset + done, &n);', 'table->gpa + done, &n);',
+          'no others are asked for'),
+         ('all-of-it-is-taken-from-a-piece',
+          'memcpy((uint8_t *)&raw + done, at, n);',
+          'memcpy(&raw, at, sizeof(raw));', 'memcpy reads what is there'),
+         ('it-is-one-too-far',
+          'size_t offset = (size_t)i * sizeof(raw);',
+          'size_t offset = (size_t)(i + 1) * sizeof(raw);',
+          'memcpy reads what is there'),
+         more=['stubs-memory.c'], unwind=4),
+    walk('piece-keeps-the-list',
+         ('the-list-does-not-grow',
+          'if (!make_room(elem)) {', 'if (false) {', 'outside object bounds'),
+         replace=['make_room:any_room'], seconds=15),
+    walk('walk-begins',
+         ('its-table-is-the-ring-s',
+          'ret_table->n = (unsigned int)(len / sizeof(*desc));', '',
+          'the table is one'),
+         ('a-part-of-it-is-taken-for-all',
+          'if (len < desc->len) {', 'if (!len) {', 'the table is one'),
+         replace=['read_desc:any_desc']),
+    walk('walk-takes-a-descriptor',
+         ('order-does-not-matter',
+          'if (!writable && walk->writable) {', 'if (false) {',
+          'it is one to read, behind such'),
+         ('pieces-to-write-are-read',
+          'if (!writable) {\n        walk->n_out', 'if (true) {\n        '
+          'walk->n_out', 'it is not one to read'),
+         replace=['add_pieces:any_pieces']),
+    walk('walk-goes-on',
+         ('the-table-has-one-more',
+          'if (walk->desc.next >= walk->table.n) {',
+          'if (walk->desc.next > walk->table.n) {',
+          'the descriptor is in its table'),
+         ('it-is-not-counted', '    walk->n++;\n', '',
+          'there is one less to go'),
+         ('a-loop-goes-round-once-more',
+          'if (walk->n == walk->table.n) {',
+          'if (walk->n > walk->table.n) {', 'the walk goes on'),
+         replace=['read_desc:any_desc']),
+    walk('chain-has-an-end',
+         ('a-loop-is-not-seen',
+          'if (walk->n == walk->table.n) {', 'if (false) {',
+          'no more than there are are read'),
+         replace=['read_desc:any_desc', 'add_pieces:any_pieces'], unwind=6,
+         seconds=2),
+    walk('pop-keeps-the-ring',
+         ('any-head-will-do', 'if (head >= vring->num) {', 'if (false) {',
+          'the first descriptor exists'),
+         ('the-index-is-not-cut',
+          'vring->avail->ring[vring->next_avail & (vring->num - 1)]',
+          'vring->avail->ring[vring->next_avail]', 'outside object bounds'),
+         ('the-index-may-jump',
+          'if ((uint16_t)(vring->seen_avail - vring->next_avail) > '
+          'vring->num) {', 'if (false) {', 'no more chains than there are'),
+         ('its-slot-is-lost',
+          '        free_elem(vring, elem);\n        return false;',
+          '        return false;', 'no slot is taken'),
+         replace=['walk_chain:any_walk'], unwind=3, seconds=13),
+    stage('push-keeps-the-account',
+          ('empty-messages-have-no-limit',
+           'if (stage->n_empty == VSK_MAX_EMPTY_MESSAGES) {',
+           'if (false) {', 'a g_assert holds|the account is right'),
+          ('they-are-not-counted', '        stage->n_empty++;\n', '',
+           'the account is right'),
+          ('a-part-is-not-begun-anew',
+           '            stage->partial = 0;\n', '', 'the account is right'),
+          replace=['vsk_ring_push:any_push'], unwind=6),
+    stage('flush-takes-the-oldest-message',
+          ('its-length-stays',
+           '    vsk_ring_drop(&stage->ends, n_code);\n', '',
+           'its length is forgotten'),
+          ('it-goes-unless-taken', '(int)n_iov);\n\n    if (n < 0) {',
+           '(int)n_iov);\n\n    if (false) {', 'it stays'),
+          ('an-empty-one-is-not-given-back',
+           '        stage->n_empty--;\n', '', 'the account is right'),
+          replace=['front_length:any_front_length'], unwind=6),
+    stage('length-comes-back',
+          ('the-last-byte-is-not-read',
+           '} while (code[n++] & 0x80);', '} while (code[n++] & 0x80 && '
+           'n < 4);', 'it is the same'),
+          ('eight-bits-are-taken', 'len >>= 7;', 'len >>= 8;',
+           'it is the same'), unwind=9),
+    stage('window-is-worth-its-cost',
+          ('lengths-cost-nothing', '2 * (uint64_t)window', '(uint64_t)window',
+           'it is the largest')),
+    stage('messages-come-out-as-they-went-in',
+          ('the-first-part-is-forgotten',
+           'push_length(&stage->ends, stage->partial);',
+           'push_length(&stage->ends, (uint32_t)len);',
+           'each ends where it ended|with all their bytes'),
+          ('its-bytes-stay',
+           'vsk_ring_drop(&stage->bytes, len);',
+           'vsk_ring_drop(&stage->bytes, len - 1);',
+           'the bytes are these|all messages come out'), unwind=6, seconds=8),
 ]
