@@ -12,6 +12,7 @@
 #include "qemu/osdep.h"
 #include "libqtest.h"
 #include "vhost-vsock-ends.h"
+#include "vhost-vsock-raw.h"
 #include "vhost-vsock-rest.h"
 
 /* Cases by default, of some two thousand. */
@@ -73,6 +74,9 @@ static bool bring_about(VvtRun *run, VvtEnd end)
         vvt_driver_plug(run->driver);
         break;
     case VVT_END_RESET:
+        if (!vvt_driver_is_open(run->driver)) {
+            vvt_raw_set_status(run->driver, 0); /* after raw steps */
+        }
         vvt_driver_close(run->driver);
         break;
     case VVT_END_SYSTEM_RESET:
