@@ -361,3 +361,20 @@ VvtVerdict vvt_case_run(VvtCaseBody body, const void *opaque,
     g_free(w.now);
     return w.verdict;
 }
+
+void vvt_case_test(VvtCaseBody body, const void *opaque, unsigned timeout_s)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    switch (vvt_case_run(body, opaque, timeout_s, g_test_verbose(), text)) {
+    case VVT_PASS:
+        break;
+    case VVT_SKIP:
+        g_test_skip(text->str);
+        break;
+    case VVT_FAIL:
+        g_test_message("%s", g_strchomp(text->str));
+        g_test_fail();
+        break;
+    }
+}

@@ -39,6 +39,9 @@ typedef void (*VvtCaseBody)(VvtCase *c, const void *opaque);
 VvtVerdict vvt_case_run(VvtCaseBody body, const void *opaque,
                         unsigned timeout_s, bool verbose, GString *ret_text);
 
+/* The same, as the test of GLib's that runs: it passes, skips or fails. */
+void vvt_case_test(VvtCaseBody body, const void *opaque, unsigned timeout_s);
+
 /* --- In the child --------------------------------------------------------- */
 
 /* Shown only if the user wants it so. */

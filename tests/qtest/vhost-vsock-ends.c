@@ -214,25 +214,13 @@ static void run_test(gconstpointer data)
     const EndCase *end_case = data;
     const VvtConfig *config = vvt_config_get();
     bool one = end_case->first == end_case->last;
-    g_autoptr(GString) text = g_string_new(NULL);
 
     if (one) {
         g_test_message("after step %u of %u", end_case->last,
                        end_case->script->steps->len);
     }
-    switch (vvt_case_run(run_case, end_case,
-                         (one ? ONE_TIMEOUT_S : ALL_TIMEOUT_S) * config->slow,
-                         g_test_verbose(), text)) {
-    case VVT_PASS:
-        break;
-    case VVT_SKIP:
-        g_test_skip(text->str);
-        break;
-    case VVT_FAIL:
-        g_test_message("%s", g_strchomp(text->str));
-        g_test_fail();
-        break;
-    }
+    vvt_case_test(run_case, end_case,
+                  (one ? ONE_TIMEOUT_S : ALL_TIMEOUT_S) * config->slow);
 }
 
 static GPtrArray *all_cases(const GPtrArray *paths)

@@ -468,7 +468,6 @@ static void many(VvtCase *c, const void *opaque)
 static void run_body(gconstpointer body)
 {
     const VvtConfig *config = vvt_config_get();
-    g_autoptr(GString) text = g_string_new(NULL);
 
     if (!vvt_config_usable(config)) {
         return;
@@ -477,18 +476,7 @@ static void run_body(gconstpointer body)
         g_test_skip("is for host sockets of AF_UNIX");
         return;
     }
-    switch (vvt_case_run((VvtCaseBody)body, NULL, 600 * config->slow,
-                         g_test_verbose(), text)) {
-    case VVT_PASS:
-        break;
-    case VVT_SKIP:
-        g_test_skip(text->str);
-        break;
-    case VVT_FAIL:
-        g_test_message("%s", g_strchomp(text->str));
-        g_test_fail();
-        break;
-    }
+    vvt_case_test((VvtCaseBody)body, NULL, 600 * config->slow);
 }
 
 void vvt_storm_add(void)

@@ -49,7 +49,6 @@ static void run_case(gconstpointer data)
     const char *path = data;
     g_autoptr(GError) error = NULL;
     g_autoptr(VvtScript) script = vvt_script_load(path, &error);
-    g_autoptr(GString) text = g_string_new(NULL);
     const VvtConfig *config;
 
     if (!script) {
@@ -72,19 +71,7 @@ static void run_case(gconstpointer data)
         g_test_skip(why);
         return;
     }
-    switch (vvt_case_run(vvt_run_script, script,
-                         CASE_TIMEOUT_S * config->slow, g_test_verbose(),
-                         text)) {
-    case VVT_PASS:
-        break;
-    case VVT_SKIP:
-        g_test_skip(text->str);
-        break;
-    case VVT_FAIL:
-        g_test_message("%s", g_strchomp(text->str));
-        g_test_fail();
-        break;
-    }
+    vvt_case_test(vvt_run_script, script, CASE_TIMEOUT_S * config->slow);
 }
 
 static gint compare_paths(gconstpointer a, gconstpointer b)
