@@ -103,3 +103,30 @@ unsigned int open_fds(void)
     }
     return n - 1; /* the one that reads the directory */
 }
+
+Place *place_new(const char *name)
+{
+    Place *place = g_new0(Place, 1);
+
+    place->dir = temp_dir_new();
+    place->path = temp_dir_file(place->dir, name);
+    place->seqpacket = g_strdup_printf("%s_seqpacket", place->path);
+    place->lock = g_strdup_printf("%s.lock", place->path);
+    return place;
+}
+
+void place_free(Place *place)
+{
+    temp_dir_free(place->dir);
+    g_free(place->path);
+    g_free(place->seqpacket);
+    g_free(place->lock);
+    g_free(place);
+}
+
+void place_expect(const Place *place, const char *files)
+{
+    g_autofree char *list = temp_dir_list(place->dir);
+
+    g_assert_cmpstr(list, ==, files);
+}

@@ -42,4 +42,20 @@ uint64_t unique_seed(void);
 /* Descriptors this process has open. */
 unsigned int open_fds(void);
 
+/* Where a listening socket is to be, in a directory of its own. */
+typedef struct Place {
+    TempDir *dir;
+    char *path;
+    char *seqpacket; /* "<path>_seqpacket" */
+    char *lock;      /* "<path>.lock" */
+} Place;
+
+Place *place_new(const char *name);
+void place_free(Place *place);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Place, place_free)
+
+/* That these files lie there, sorted, with a space in between; no others. */
+void place_expect(const Place *place, const char *files);
+
 #endif /* TEST_TEMP_DIR_H */

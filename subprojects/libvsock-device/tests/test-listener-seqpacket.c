@@ -19,39 +19,6 @@
 #define ALL_FILES "3.vsock 3.vsock.lock 3.vsock_seqpacket " \
                   "3.vsock_seqpacket.lock"
 
-typedef struct Place {
-    TempDir *dir;
-    char *path;
-    char seqpacket[VSK_SUN_PATH_SIZE];
-} Place;
-
-static Place *place_new(void)
-{
-    Place *place = g_new0(Place, 1);
-
-    place->dir = temp_dir_new();
-    place->path = temp_dir_file(place->dir, "3.vsock");
-    g_assert_cmpint(vsk_path_for_seqpacket(place->path, place->seqpacket), ==,
-                    0);
-    return place;
-}
-
-static void place_free(Place *place)
-{
-    temp_dir_free(place->dir);
-    g_free(place->path);
-    g_free(place);
-}
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Place, place_free)
-
-static void assert_list(const Place *place, const char *expected)
-{
-    g_autofree char *list = temp_dir_list(place->dir);
-
-    g_assert_cmpstr(list, ==, expected);
-}
-
 static VskListener *listen_at(const Place *place, bool seqpacket)
 {
     g_autoptr(GError) err = NULL;
@@ -78,15 +45,15 @@ static void assert_works(const Place *place)
     VskListener *listener = listen_at(place, true);
     int fd = unix_connect_seqpacket(place->seqpacket);
 
-    assert_list(place, ALL_FILES);
+    place_expect(place, ALL_FILES);
     close(fd);
     vsk_listener_free(listener);
-    assert_list(place, "");
+    place_expect(place, "");
 }
 
 static void test_files_come_and_go(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     unsigned int before = open_fds();
 
     assert_works(place);
@@ -96,10 +63,10 @@ static void test_files_come_and_go(void)
 
 static void test_none_unless_asked_for(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     VskListener *listener = listen_at(place, false);
 
-    assert_list(place, "3.vsock 3.vsock.lock");
+    place_expect(place, "3.vsock 3.vsock.lock");
     g_assert_cmpint(vsk_listener_get_fd(listener, VSK_TYPE_SEQPACKET), ==, -1);
     g_assert_cmpint(vsk_listener_get_fd(listener, VSK_TYPE_STREAM), >=, 0);
     vsk_listener_free(listener);
@@ -107,7 +74,7 @@ static void test_none_unless_asked_for(void)
 
 static void test_file_is_the_users_alone(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     mode_t old = umask(0);
     VskListener *listener = listen_at(place, true);
 
@@ -119,7 +86,7 @@ static void test_file_is_the_users_alone(void)
 /* Each socket gives its own connections, and knows nothing of the other's. */
 static void test_accept_by_type(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     VskListener *listener = listen_at(place, true);
     int client = unix_connect_seqpacket(place->seqpacket);
     int fd;
@@ -143,7 +110,7 @@ static void test_accept_by_type(void)
 
 static void test_socket_of_the_other_type_is_not_served(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     VskListener *listener = listen_at(place, true);
 
     g_assert_cmpint(unix_try_connect(place->seqpacket), ==, -EPROTOTYPE);
@@ -153,26 +120,26 @@ static void test_socket_of_the_other_type_is_not_served(void)
 /* The lock of the first is for both. */
 static void test_taken_is_refused(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     VskListener *first = listen_at(place, false);
     g_autoptr(GError) err = NULL;
 
     g_assert_null(vsk_listener_new(place->path, true, &err));
     g_assert_error(err, VSK_ERROR, VSK_ERROR_CID_TAKEN);
-    assert_list(place, "3.vsock 3.vsock.lock");
+    place_expect(place, "3.vsock 3.vsock.lock");
     vsk_listener_free(first);
     first = listen_at(place, true);
     g_clear_error(&err);
     g_assert_null(vsk_listener_new(place->path, false, &err));
     g_assert_error(err, VSK_ERROR, VSK_ERROR_CID_TAKEN);
-    assert_list(place, ALL_FILES);
+    place_expect(place, ALL_FILES);
     close(unix_connect_seqpacket(place->seqpacket)); /* as it was */
     vsk_listener_free(first);
 }
 
 static void test_stale_socket_is_taken_over(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
 
     close(unix_bind_seqpacket(place->seqpacket, 1));
     assert_works(place);
@@ -184,31 +151,31 @@ static void test_stale_socket_is_taken_over(void)
 /* And what had been made for the other type goes, for there is no device. */
 static void test_file_in_the_way_is_kept(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
 
     g_assert_true(g_file_set_contents(place->seqpacket, "precious", -1, NULL));
     assert_refused(place, VSK_ERROR_UNSAFE);
-    assert_list(place, "3.vsock_seqpacket");
+    place_expect(place, "3.vsock_seqpacket");
     g_assert_cmpint(g_unlink(place->seqpacket), ==, 0);
     g_assert_cmpint(g_mkdir(place->seqpacket, 0700), ==, 0);
     assert_refused(place, VSK_ERROR_UNSAFE);
-    assert_list(place, "3.vsock_seqpacket");
+    place_expect(place, "3.vsock_seqpacket");
 }
 
 static void test_link_in_the_way_is_kept(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     g_autofree char *target = temp_dir_file(place->dir, "target");
 
     close(unix_bind_seqpacket(target, 1));
     g_assert_cmpint(symlink(target, place->seqpacket), ==, 0);
     assert_refused(place, VSK_ERROR_UNSAFE);
-    assert_list(place, "3.vsock_seqpacket target");
+    place_expect(place, "3.vsock_seqpacket target");
 }
 
 static void test_socket_of_another_user_is_kept(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
 
     if (geteuid() != 0) {
         g_test_skip("only root can give a file away");
@@ -217,22 +184,22 @@ static void test_socket_of_another_user_is_kept(void)
     close(unix_bind_seqpacket(place->seqpacket, 1));
     g_assert_cmpint(chown(place->seqpacket, 65534, 65534), ==, 0);
     assert_refused(place, VSK_ERROR_UNSAFE);
-    assert_list(place, "3.vsock_seqpacket");
+    place_expect(place, "3.vsock_seqpacket");
 }
 
 /* What is not asked for is not looked at, whoever has it. */
 static void test_file_of_a_type_not_asked_for_is_kept(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
 
     g_assert_true(g_file_set_contents(place->seqpacket, "precious", -1, NULL));
     vsk_listener_free(listen_at(place, false));
-    assert_list(place, "3.vsock_seqpacket");
+    place_expect(place, "3.vsock_seqpacket");
 }
 
 static void test_longest_path(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     size_t left = VSK_PATH_MAX - strlen(place->dir->path) - 1;
     g_autofree char *name = g_strnfill(left, 'n');
 
@@ -243,12 +210,12 @@ static void test_longest_path(void)
     g_assert_cmpuint(strlen(place->seqpacket), ==,
                      VSK_PATH_MAX + strlen("_seqpacket"));
     vsk_listener_free(listen_at(place, true));
-    assert_list(place, "");
+    place_expect(place, "");
 }
 
 static void test_no_descriptor(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     int spare[2];
 
     if (!can_limit_fds()) {
@@ -266,7 +233,7 @@ static void test_no_descriptor(void)
         unlimit_fds();
         g_assert_error(err, VSK_ERROR, VSK_ERROR_SYSTEM);
     }
-    assert_list(place, "");
+    place_expect(place, "");
 }
 
 int main(int argc, char **argv)

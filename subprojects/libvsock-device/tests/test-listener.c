@@ -19,39 +19,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-typedef struct Place {
-    TempDir *dir;
-    char *path;
-    char *lock;
-} Place;
-
-static Place *place_new(void)
-{
-    Place *place = g_new0(Place, 1);
-
-    place->dir = temp_dir_new();
-    place->path = temp_dir_file(place->dir, "3.vsock");
-    place->lock = temp_dir_file(place->dir, "3.vsock.lock");
-    return place;
-}
-
-static void place_free(Place *place)
-{
-    temp_dir_free(place->dir);
-    g_free(place->path);
-    g_free(place->lock);
-    g_free(place);
-}
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Place, place_free)
-
-static void assert_list(const Place *place, const char *expected)
-{
-    g_autofree char *list = temp_dir_list(place->dir);
-
-    g_assert_cmpstr(list, ==, expected);
-}
-
 static VskListener *listen_at(const char *path)
 {
     g_autoptr(GError) err = NULL;
@@ -79,17 +46,17 @@ static void assert_works(const Place *place)
     VskListener *listener = listen_at(place->path);
     int fd = unix_connect(place->path);
 
-    assert_list(place, "3.vsock 3.vsock.lock");
+    place_expect(place, "3.vsock 3.vsock.lock");
     close(fd);
     vsk_listener_free(listener);
-    assert_list(place, "");
+    place_expect(place, "");
 }
 
 /* --- Listening ----------------------------------------------------------- */
 
 static void test_files_come_and_go(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     unsigned int before = open_fds();
 
     assert_works(place);
@@ -99,7 +66,7 @@ static void test_files_come_and_go(void)
 
 static void test_files_are_the_users_alone(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     mode_t old = umask(0);
     VskListener *listener = listen_at(place->path);
 
@@ -111,7 +78,7 @@ static void test_files_are_the_users_alone(void)
 
 static void test_accept_does_not_wait(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     VskListener *listener = listen_at(place->path);
     int client, fd;
 
@@ -131,7 +98,7 @@ static void test_accept_does_not_wait(void)
 
 static void test_descriptors_are_not_inherited(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     VskListener *listener = listen_at(place->path);
 
     for (int fd = 3; fd < 64; fd++) {
@@ -151,7 +118,7 @@ static void test_descriptors_are_not_inherited(void)
 
 static void test_longest_path(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     size_t left = VSK_PATH_MAX - strlen(place->dir->path) - 1;
     g_autofree char *name = g_strnfill(left, 'n');
     g_autofree char *path = temp_dir_file(place->dir, name);
@@ -160,12 +127,12 @@ static void test_longest_path(void)
     g_assert_cmpuint(strlen(path), ==, VSK_PATH_MAX);
     vsk_listener_free(listen_at(path));
     assert_refused(longer, VSK_ERROR_INVALID, "96");
-    assert_list(place, "");
+    place_expect(place, "");
 }
 
 static void test_no_directory(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     g_autofree char *path = temp_dir_file(place->dir, "none/3.vsock");
 
     assert_refused(path, VSK_ERROR_SYSTEM, "none/3.vsock");
@@ -180,7 +147,7 @@ static void test_freeing_nothing_is_fine(void)
 
 static void test_taken_is_refused(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     VskListener *first = listen_at(place->path);
     int client;
 
@@ -188,14 +155,14 @@ static void test_taken_is_refused(void)
     client = unix_connect(place->path); /* the first is as it was */
     g_assert_cmpint(client, >=, 0);
     close(client);
-    assert_list(place, "3.vsock 3.vsock.lock");
+    place_expect(place, "3.vsock 3.vsock.lock");
     vsk_listener_free(first);
     assert_works(place);
 }
 
 static void test_stale_socket_is_taken_over(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
 
     close(unix_bind(place->path, 1));
     g_assert_true(file_exists(place->path));
@@ -204,7 +171,7 @@ static void test_stale_socket_is_taken_over(void)
 
 static void test_stale_lock_is_taken_over(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
 
     g_assert_true(g_file_set_contents(place->lock, "", 0, NULL));
     close(unix_bind(place->path, 1));
@@ -213,7 +180,7 @@ static void test_stale_lock_is_taken_over(void)
 
 static void test_lock_of_another_process_counts(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     int fd = open(place->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
     g_assert_cmpint(flock(fd, LOCK_EX | LOCK_NB), ==, 0);
@@ -225,50 +192,50 @@ static void test_lock_of_another_process_counts(void)
 
 static void test_file_in_the_way_is_kept(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
 
     g_assert_true(g_file_set_contents(place->path, "precious", -1, NULL));
     assert_refused(place->path, VSK_ERROR_UNSAFE, place->path);
-    assert_list(place, "3.vsock");
+    place_expect(place, "3.vsock");
     g_assert_cmpint(g_unlink(place->path), ==, 0);
     g_assert_cmpint(g_mkdir(place->path, 0700), ==, 0);
     assert_refused(place->path, VSK_ERROR_UNSAFE, place->path);
-    assert_list(place, "3.vsock");
+    place_expect(place, "3.vsock");
 }
 
 static void test_link_in_the_way_is_kept(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     g_autofree char *target = temp_dir_file(place->dir, "target");
 
     close(unix_bind(target, 1));
     g_assert_cmpint(symlink(target, place->path), ==, 0);
     assert_refused(place->path, VSK_ERROR_UNSAFE, place->path);
-    assert_list(place, "3.vsock target");
+    place_expect(place, "3.vsock target");
 }
 
 static void test_lock_that_is_a_link_is_refused(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     g_autofree char *target = temp_dir_file(place->dir, "target");
 
     g_assert_cmpint(symlink(target, place->lock), ==, 0);
     assert_refused(place->path, VSK_ERROR_UNSAFE, place->lock);
-    assert_list(place, "3.vsock.lock"); /* and nothing was made at its end */
+    place_expect(place, "3.vsock.lock"); /* and nothing was made at its end */
 }
 
 static void test_lock_that_is_a_directory_is_refused(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
 
     g_assert_cmpint(g_mkdir(place->lock, 0700), ==, 0);
     assert_refused(place->path, VSK_ERROR_UNSAFE, place->lock);
-    assert_list(place, "3.vsock.lock");
+    place_expect(place, "3.vsock.lock");
 }
 
 static void test_socket_of_another_user_is_kept(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
 
     if (geteuid() != 0) {
         g_test_skip("only root can give a file away");
@@ -277,14 +244,14 @@ static void test_socket_of_another_user_is_kept(void)
     close(unix_bind(place->path, 1));
     g_assert_cmpint(chown(place->path, 65534, 65534), ==, 0);
     assert_refused(place->path, VSK_ERROR_UNSAFE, place->path);
-    assert_list(place, "3.vsock");
+    place_expect(place, "3.vsock");
 }
 
 /* Another user's view: a lock that it may open, in a directory that it may
  * not write to. */
 static void test_directory_of_another_user(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
 
     if (geteuid() != 0) {
         g_test_skip("needs root, to be another user");
@@ -301,7 +268,7 @@ static void test_directory_of_another_user(void)
     g_assert_cmpint(seteuid(65534), ==, 0);
     assert_refused(place->path, VSK_ERROR_SYSTEM, "cannot remove");
     g_assert_cmpint(seteuid(0), ==, 0);
-    assert_list(place, "3.vsock 3.vsock.lock");
+    place_expect(place, "3.vsock 3.vsock.lock");
 }
 
 /* A device that does nothing but take the lock and leave again. */
@@ -322,7 +289,7 @@ static void come_and_go(const char *lock)
 /* Whoever gets a lock on a file that is gone has not got the place. */
 static void test_two_race_for_the_lock(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     pid_t pid = fork();
 
     g_assert_cmpint(pid, >=, 0);
@@ -354,7 +321,7 @@ static void test_two_race_for_the_lock(void)
 /* With @n descriptors to be had, which are too few. */
 static void refuse_with_fds(int n)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("3.vsock");
     g_autoptr(GError) err = NULL;
     int spare[2];
 
@@ -368,7 +335,7 @@ static void refuse_with_fds(int n)
     g_assert_null(vsk_listener_new(place->path, false, &err));
     unlimit_fds();
     g_assert_error(err, VSK_ERROR, VSK_ERROR_SYSTEM);
-    assert_list(place, "");
+    place_expect(place, "");
 }
 
 static void test_no_descriptors(void)

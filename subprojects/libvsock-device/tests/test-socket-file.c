@@ -26,39 +26,6 @@
 
 #define NOBODY 65534
 
-typedef struct Place {
-    TempDir *dir;
-    char *path;
-    char *lock;
-} Place;
-
-static Place *place_new(void)
-{
-    Place *place = g_new0(Place, 1);
-
-    place->dir = temp_dir_new();
-    place->path = temp_dir_file(place->dir, "it");
-    place->lock = temp_dir_file(place->dir, "it.lock");
-    return place;
-}
-
-static void place_free(Place *place)
-{
-    temp_dir_free(place->dir);
-    g_free(place->path);
-    g_free(place->lock);
-    g_free(place);
-}
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Place, place_free)
-
-static void assert_list(const Place *place, const char *expected)
-{
-    g_autofree char *list = temp_dir_list(place->dir);
-
-    g_assert_cmpstr(list, ==, expected);
-}
-
 static VskSocketFile *listen_at(const char *path, int sock_type)
 {
     g_autoptr(GError) err = NULL;
@@ -92,7 +59,7 @@ static void assert_works(const Place *place)
 
     close(unix_connect(place->path));
     vsk_socket_file_free(file);
-    assert_list(place, "");
+    place_expect(place, "");
 }
 
 /* A process that is to be killed; it ends with this one, too. */
@@ -119,13 +86,13 @@ static void kill_process(pid_t pid)
 static void assert_live_is_kept(int (*bind_it)(const char *, int),
                                 int backlog)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     int fd = bind_it(place->path, backlog);
     struct stat before, after;
 
     g_assert_cmpint(lstat(place->path, &before), ==, 0);
     assert_refused(place->path, VSK_ERROR_CID_TAKEN, "another program");
-    assert_list(place, "it"); /* no lock stays, either */
+    place_expect(place, "it"); /* no lock stays, either */
     g_assert_cmpint(lstat(place->path, &after), ==, 0);
     g_assert_cmpuint(before.st_ino, ==, after.st_ino);
     g_assert_false(unix_has_client(fd)); /* it did not even notice */
@@ -162,7 +129,7 @@ static void test_live_datagram_is_kept(void)
 /* One with a peer takes no other, but is there. */
 static void test_live_datagram_with_a_peer_is_kept(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     g_autofree char *peer_path = temp_dir_file(place->dir, "peer");
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
     int fd = bind_datagram(place->path, -1);
@@ -172,14 +139,14 @@ static void test_live_datagram_with_a_peer_is_kept(void)
     g_assert_cmpint(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), ==,
                     0);
     assert_refused(place->path, VSK_ERROR_CID_TAKEN, "another program");
-    assert_list(place, "it peer");
+    place_expect(place, "it peer");
     close(peer);
     close(fd);
 }
 
 static void test_bound_but_not_listening_is_kept(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     int fd = unix_bind(place->path, -1);
 
     assert_refused(place->path, VSK_ERROR_CID_TAKEN, "another program");
@@ -190,7 +157,7 @@ static void test_bound_but_not_listening_is_kept(void)
 
 static void test_full_backlog_is_live(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     int fd = unix_bind(place->path, 0);
     int client = unix_connect(place->path);
 
@@ -201,7 +168,7 @@ static void test_full_backlog_is_live(void)
 
 static void test_live_in_another_process_is_kept(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     int ready[2];
     char byte;
     pid_t pid;
@@ -225,7 +192,7 @@ static void test_live_in_another_process_is_kept(void)
 /* With a connection of it still open somewhere, a listener is dead. */
 static void test_dead_with_connections_is_taken_over(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     int fd = unix_bind(place->path, 1);
     int client = unix_connect(place->path);
     int peer = unix_accept(fd);
@@ -241,14 +208,14 @@ static void test_dead_with_connections_is_taken_over(void)
 /* What is at the path when it ends is not always what it made. */
 static void test_replaced_socket_is_kept_at_the_end(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     VskSocketFile *file = listen_at(place->path, SOCK_STREAM);
     int fd;
 
     g_assert_cmpint(g_unlink(place->path), ==, 0);
     fd = unix_bind(place->path, 1);
     vsk_socket_file_free(file);
-    assert_list(place, "it");
+    place_expect(place, "it");
     close(fd);
 }
 
@@ -256,7 +223,7 @@ static void test_replaced_socket_is_kept_at_the_end(void)
 
 static void test_same_path_in_another_process(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     int ready[2];
     char byte;
     pid_t pid;
@@ -272,7 +239,7 @@ static void test_same_path_in_another_process(void)
     assert_refused(place->path, VSK_ERROR_CID_TAKEN, place->lock);
     close(unix_connect_seqpacket(place->path));
     kill_process(pid);
-    assert_list(place, "it it.lock"); /* what a killed one leaves */
+    place_expect(place, "it it.lock"); /* what a killed one leaves */
     assert_works(place);
     close(ready[0]);
     close(ready[1]);
@@ -281,7 +248,7 @@ static void test_same_path_in_another_process(void)
 /* Without its lock file, which somebody removed, it is still alive. */
 static void test_lock_file_removed_under_it(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     VskSocketFile *file = listen_at(place->path, SOCK_STREAM);
 
     g_assert_cmpint(g_unlink(place->lock), ==, 0);
@@ -319,7 +286,7 @@ static void take_turns(const char *path)
 
 static void test_processes_take_turns(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     pid_t pids[3];
     int status;
 
@@ -357,7 +324,7 @@ static void become(uid_t uid)
 
 static void test_lock_held_by_another_user(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     int fd;
 
     if (!in_sticky_dir(place)) {
@@ -368,7 +335,7 @@ static void test_lock_held_by_another_user(void)
     become(0);
     g_assert_cmpint(flock(fd, LOCK_EX | LOCK_NB), ==, 0);
     assert_refused(place->path, VSK_ERROR_UNSAFE, "remove it");
-    assert_list(place, "it.lock");
+    place_expect(place, "it.lock");
     close(fd);
     assert_refused(place->path, VSK_ERROR_UNSAFE, "remove it");
     g_assert_cmpint(g_unlink(place->lock), ==, 0);
@@ -377,16 +344,16 @@ static void test_lock_held_by_another_user(void)
 
 static void test_fifo_as_lock(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
 
     g_assert_cmpint(mkfifo(place->lock, 0600), ==, 0);
     assert_refused(place->path, VSK_ERROR_UNSAFE, place->lock);
-    assert_list(place, "it.lock");
+    place_expect(place, "it.lock");
 }
 
 static void test_socket_as_lock(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     int fd = unix_bind(place->lock, 1);
 
     assert_refused(place->path, VSK_ERROR_UNSAFE, place->lock);
@@ -396,34 +363,34 @@ static void test_socket_as_lock(void)
 
 static void test_device_as_lock(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
 
     if (mknod(place->lock, S_IFCHR | 0600, 0) < 0) {
         g_test_skip("needs the right to make device nodes");
         return;
     }
     assert_refused(place->path, VSK_ERROR_UNSAFE, place->lock);
-    assert_list(place, "it.lock");
+    place_expect(place, "it.lock");
 }
 
 /* By a second name a lock could be taken on any program's file. */
 static void test_hard_link_as_lock(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     g_autofree char *precious = temp_dir_file(place->dir, "precious");
     g_autofree char *text = NULL;
 
     g_assert_true(g_file_set_contents(precious, "data", -1, NULL));
     g_assert_cmpint(link(precious, place->lock), ==, 0);
     assert_refused(place->path, VSK_ERROR_UNSAFE, place->lock);
-    assert_list(place, "it.lock precious");
+    place_expect(place, "it.lock precious");
     g_assert_true(g_file_get_contents(precious, &text, NULL, NULL));
     g_assert_cmpstr(text, ==, "data");
 }
 
 static void test_socket_of_another_user(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     int fd;
 
     if (!in_sticky_dir(place)) {
@@ -435,7 +402,7 @@ static void test_socket_of_another_user(void)
     assert_refused(place->path, VSK_ERROR_UNSAFE, "not a socket of this user");
     close(fd);
     assert_refused(place->path, VSK_ERROR_UNSAFE, "not a socket of this user");
-    assert_list(place, "it");
+    place_expect(place, "it");
 }
 
 /* Swap a file between what it should be and a link, as fast as it goes. */
@@ -455,8 +422,8 @@ static void swap_for_ever(const Place *place, const char *path,
 /* Nothing at the end of a link is ever made, opened or removed. */
 static void race_with_a_link(const char *which, const char *name)
 {
-    g_autoptr(Place) place = place_new();
-    g_autoptr(Place) victims = place_new();
+    g_autoptr(Place) place = place_new("it");
+    g_autoptr(Place) victims = place_new("it");
     g_autofree char *path = temp_dir_file(place->dir, which);
     g_autofree char *target = temp_dir_file(victims->dir, name);
     pid_t pid = start_process();
@@ -468,11 +435,11 @@ static void race_with_a_link(const char *which, const char *name)
         VskSocketFile *file = vsk_socket_file_new(place->path, SOCK_STREAM, 8,
                                                   NULL);
 
-        assert_list(victims, "");
+        place_expect(victims, "");
         vsk_socket_file_free(file);
     }
     kill_process(pid);
-    assert_list(victims, "");
+    place_expect(victims, "");
 }
 
 static void test_race_with_a_link_for_the_lock(void)
@@ -488,8 +455,8 @@ static void test_race_with_a_link_for_the_socket(void)
 /* A directory that is swapped for a link to a live socket's. */
 static void test_race_with_a_link_to_a_live_socket(void)
 {
-    g_autoptr(Place) place = place_new();
-    g_autoptr(Place) victims = place_new();
+    g_autoptr(Place) place = place_new("it");
+    g_autoptr(Place) victims = place_new("it");
     int live = unix_bind(victims->path, 1);
     pid_t pid = start_process();
 
@@ -511,7 +478,7 @@ static void test_race_with_a_link_to_a_live_socket(void)
 
 static void test_longest_path(void)
 {
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
     size_t left = VSK_SUN_PATH_SIZE - 2 - strlen(place->dir->path);
     g_autofree char *name = g_strnfill(left, 'n');
     g_autofree char *path = temp_dir_file(place->dir, name);
@@ -520,13 +487,13 @@ static void test_longest_path(void)
     g_assert_cmpuint(strlen(path), ==, 107);
     vsk_socket_file_free(listen_at(path, SOCK_STREAM));
     assert_refused(longer, VSK_ERROR_INVALID, "108 bytes; at most 107");
-    assert_list(place, "");
+    place_expect(place, "");
 }
 
 static void test_mode_whatever_the_umask(void)
 {
     static const mode_t masks[] = { 0, 0022, 0077, 0177 };
-    g_autoptr(Place) place = place_new();
+    g_autoptr(Place) place = place_new("it");
 
     for (unsigned int i = 0; i < G_N_ELEMENTS(masks); i++) {
         mode_t old = umask(masks[i]);
