@@ -580,6 +580,17 @@ static int reset_device(Session *session, VhostUserMsg *msg)
     return DONE;
 }
 
+/*
+ * The front-end's device begins.  A VMM that unplugs one and plugs the next may
+ * keep the connection, and does not take back the memory of the former.
+ */
+static int set_owner(Session *session, VhostUserMsg *msg)
+{
+    reset_device(session, msg);
+    memory_clear(&session->queues->memory);
+    return DONE;
+}
+
 /* --- All messages --------------------------------------------------------- */
 
 #define HANDLE(name, handler) [VHOST_USER_ ## name] = handler
@@ -589,7 +600,7 @@ static Handler *const handlers[] = {
     HANDLE(SET_FEATURES, set_features),
     HANDLE(GET_PROTOCOL_FEATURES, get_protocol_features),
     HANDLE(SET_PROTOCOL_FEATURES, set_protocol_features),
-    HANDLE(SET_OWNER, ignore),
+    HANDLE(SET_OWNER, set_owner),
     HANDLE(RESET_OWNER, reset_owner),
     HANDLE(SET_MEM_TABLE, set_mem_table),
     HANDLE(GET_MAX_MEM_SLOTS, get_max_mem_slots),

@@ -97,6 +97,22 @@ def _():
             equal(guest.event(timeout_s=0.1), None)
 
 
+@suite.case('/restart/device-is-plugged-40-times-on-one-connection')
+def _():
+    # QEMU keeps the connection, and takes no region back when it unplugs.
+    with World() as world:
+        daemon = world.start()
+        with FrontEnd(world.socket_path()) as front:
+            for _ in range(40):
+                front.negotiate()
+                guest = Guest(front=front)
+                check_service(world, guest)
+                guest.stop()
+                front.close_rings()
+            with open(f'/proc/{daemon.pid}/maps', encoding='ascii') as maps:
+                equal(sum('/memfd:guest' in line for line in maps), 1, 'regions')
+
+
 @suite.case('/restart/front-end-goes-and-the-next-is-served')
 def _():
     with World() as world:
