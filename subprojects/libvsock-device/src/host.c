@@ -448,7 +448,7 @@ static bool is_bound_there(const char *name, const char *base, uint32_t port,
  * @port of @base.  Who may make files there is the choice of whoever made the
  * directory, but where everybody may, as in /tmp, it has to be a program of
  * the user who runs us, of root, or of the directory's owner, and one that
- * listens right there.  *@ret_why is why not.
+ * listens right there.  If not, *@ret_why is why.
  */
 static bool is_trusted(int fd, const char *base, uint32_t port,
                        VskRefusal *ret_why)
@@ -465,15 +465,16 @@ static bool is_trusted(int fd, const char *base, uint32_t port,
         *ret_why = VSK_REFUSED_NO_LISTENER; /* as if it had gone before */
         return false;
     }
-    *ret_why = VSK_REFUSED_UNSAFE_LISTENER;
-    if (!(st.st_mode & S_IWOTH)) {
+    if (!(st.st_mode & S_IWOTH) ||
+        (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+         (peer.uid == geteuid() || peer.uid == 0 ||
+          (peer.uid == st.st_uid && peer.uid != NO_USER)) &&
+         getpeername(fd, (struct sockaddr *)&addr, &addr_len) == 0 &&
+         is_bound_there(addr.sun_path, base, port, &st))) {
         return true;
     }
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-           (peer.uid == geteuid() || peer.uid == 0 ||
-            (peer.uid == st.st_uid && peer.uid != NO_USER)) &&
-           getpeername(fd, (struct sockaddr *)&addr, &addr_len) == 0 &&
-           is_bound_there(addr.sun_path, base, port, &st);
+    *ret_why = VSK_REFUSED_UNSAFE_LISTENER;
+    return false;
 }
 
 /* Name @fd, so that the host program knows who calls. */
