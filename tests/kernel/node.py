@@ -61,7 +61,7 @@ class Bare:
     def __init__(self, lab, *args, fds=(), user=None):
         self.dir = lab.new_dir('bare')
         os.chmod(lab.dir, 0o711)
-        os.chmod(self.dir, 0o777)
+        os.chmod(self.dir, 0o1777)
         ours, its = socket.socketpair()
         environment = dict(os.environ, HOME=self.dir, XDG_RUNTIME_DIR=self.dir)
         with its, open(self.file('stderr'), 'wb') as stderr:
