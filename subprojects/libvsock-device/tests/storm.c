@@ -9,7 +9,6 @@
 #include "unix-socket.h"
 #include "vsock-path.h"
 
-#include <malloc.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -396,17 +395,6 @@ void storm_assert_complete(const Storm *storm)
             g_assert_cmpuint(flow->last.received, ==, of_host);
         }
     }
-}
-
-static size_t memory_in_use(void)
-{
-#if __GLIBC_PREREQ(2, 33)
-    struct mallinfo2 info = mallinfo2();
-
-    return info.uordblks + info.hblkhd;
-#else
-    return 0;
-#endif
 }
 
 static void run_calm(Storm *storm, uint32_t base)

@@ -7,6 +7,7 @@
 #include "temp-dir.h"
 
 #include <glib/gstdio.h>
+#include <malloc.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -102,6 +103,17 @@ unsigned int open_fds(void)
         n++;
     }
     return n - 1; /* the one that reads the directory */
+}
+
+size_t memory_in_use(void)
+{
+#if __GLIBC_PREREQ(2, 33)
+    struct mallinfo2 info = mallinfo2();
+
+    return info.uordblks + info.hblkhd;
+#else
+    return 0;
+#endif
 }
 
 Place *place_new(const char *name)

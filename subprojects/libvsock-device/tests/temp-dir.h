@@ -42,6 +42,9 @@ uint64_t unique_seed(void);
 /* Descriptors this process has open. */
 unsigned int open_fds(void);
 
+/* Bytes it has from malloc(); 0 where that cannot be asked. */
+size_t memory_in_use(void);
+
 /* Where a listening socket is to be, in a directory of its own. */
 typedef struct Place {
     TempDir *dir;

@@ -9,7 +9,6 @@
 #include "vm.h"
 
 #include <fcntl.h>
-#include <malloc.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -114,17 +113,6 @@ static int next_fd(void)
     return fd;
 }
 
-static size_t allocated(void)
-{
-#if __GLIBC_PREREQ(2, 33)
-    struct mallinfo2 info = mallinfo2();
-
-    return info.uordblks + info.hblkhd;
-#else
-    return 0;
-#endif
-}
-
 static void test_many(void)
 {
     g_autoptr(Vm) vm = vm_new();
@@ -135,14 +123,14 @@ static void test_many(void)
 
     for (uint32_t i = 0; i < many; i++) {
         if (i == many / 10) {
-            before = allocated();
+            before = memory_in_use();
         }
         connect_once(vm, listener, i);
     }
     vm_expect_nothing(vm);
     g_assert_cmpuint(vm_stats(vm).conns, ==, 0);
     g_assert_cmpint(next_fd(), ==, fd);
-    g_assert_cmpuint(allocated(), <=, before + SLACK);
+    g_assert_cmpuint(memory_in_use(), <=, before + SLACK);
     close(listener);
 }
 
