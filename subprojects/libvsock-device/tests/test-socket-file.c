@@ -74,6 +74,27 @@ static pid_t start_process(void)
     return pid;
 }
 
+/* A process that has done @listen at @path, until it is killed. */
+static pid_t start_listening(void (*listen)(const char *path),
+                             const char *path)
+{
+    int ready[2];
+    char byte;
+    pid_t pid;
+
+    g_assert_cmpint(pipe(ready), ==, 0);
+    pid = start_process();
+    if (pid == 0) {
+        listen(path);
+        g_assert_cmpint(write(ready[1], "", 1), ==, 1);
+        pause();
+    }
+    g_assert_cmpint(read(ready[0], &byte, 1), ==, 1);
+    close(ready[0]);
+    close(ready[1]);
+    return pid;
+}
+
 static void kill_process(pid_t pid)
 {
     kill(pid, SIGKILL);
@@ -166,27 +187,20 @@ static void test_full_backlog_is_live(void)
     close(fd);
 }
 
+static void bind_once(const char *path)
+{
+    unix_bind(path, 1);
+}
+
 static void test_live_in_another_process_is_kept(void)
 {
     g_autoptr(Place) place = place_new("it");
-    int ready[2];
-    char byte;
-    pid_t pid;
+    pid_t pid = start_listening(bind_once, place->path);
 
-    g_assert_cmpint(pipe(ready), ==, 0);
-    pid = start_process();
-    if (pid == 0) {
-        unix_bind(place->path, 1);
-        g_assert_cmpint(write(ready[1], "", 1), ==, 1);
-        pause();
-    }
-    g_assert_cmpint(read(ready[0], &byte, 1), ==, 1);
     assert_refused(place->path, VSK_ERROR_CID_TAKEN, "another program");
     close(unix_connect(place->path));
     kill_process(pid);
     assert_works(place);
-    close(ready[0]);
-    close(ready[1]);
 }
 
 /* With a connection of it still open somewhere, a listener is dead. */
@@ -221,28 +235,21 @@ static void test_replaced_socket_is_kept_at_the_end(void)
 
 /* --- Two of us ----------------------------------------------------------- */
 
+static void listen_for_messages(const char *path)
+{
+    listen_at(path, SOCK_SEQPACKET);
+}
+
 static void test_same_path_in_another_process(void)
 {
     g_autoptr(Place) place = place_new("it");
-    int ready[2];
-    char byte;
-    pid_t pid;
+    pid_t pid = start_listening(listen_for_messages, place->path);
 
-    g_assert_cmpint(pipe(ready), ==, 0);
-    pid = start_process();
-    if (pid == 0) {
-        listen_at(place->path, SOCK_SEQPACKET);
-        g_assert_cmpint(write(ready[1], "", 1), ==, 1);
-        pause();
-    }
-    g_assert_cmpint(read(ready[0], &byte, 1), ==, 1);
     assert_refused(place->path, VSK_ERROR_CID_TAKEN, place->lock);
     close(unix_connect_seqpacket(place->path));
     kill_process(pid);
     place_expect(place, "it it.lock"); /* what a killed one leaves */
     assert_works(place);
-    close(ready[0]);
-    close(ready[1]);
 }
 
 /* Without its lock file, which somebody removed, it is still alive. */
