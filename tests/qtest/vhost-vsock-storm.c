@@ -337,39 +337,14 @@ static bool is_calm(VvtRun *run, const VvtRest *rest)
            vvt_run_alive(run);
 }
 
-static bool begin(Storm *s, VvtCase *c, VvtScript **ret_script)
+static bool storm(Storm *s, const VvtRest *rest)
 {
-    *ret_script = vvt_script_parse("storm", "[ {} ]", NULL);
-    s->rand = g_rand_new_with_seed(g_test_rand_int());
-    return vvt_run_begin(&s->run, c, *ret_script);
-}
-
-static void end(Storm *s, bool ok)
-{
-    if (!ok) {
-        vvt_case_fail(s->run.c, s->run.why->str);
-    }
-    vvt_run_end(&s->run);
-    g_rand_free(s->rand);
-}
-
-static void storm(VvtCase *c, const void *opaque)
-{
-    g_autoptr(VvtScript) script = NULL;
-    Storm s = {};
-    VvtRest rest;
     bool ok;
 
-    if (!begin(&s, c, &script)) {
-        return;
-    }
-    vvt_rest_take(&rest, &s.run);
-    ok = vvt_run_steps(&s.run, 0);
-    start_threads(&s);
-    ok = ok && blow(&s);
-    end_threads(&s);
-    end(&s, ok && is_calm(&s.run, &rest));
-    vvt_rest_clear(&rest);
+    start_threads(s);
+    ok = blow(s);
+    end_threads(s);
+    return ok;
 }
 
 /* --- One after the other -------------------------------------------------- */
@@ -444,26 +419,36 @@ static bool connect_many(Storm *s, const VvtRest *rest, unsigned n)
                         before, after);
 }
 
-static void many(VvtCase *c, const void *opaque)
+static bool many(Storm *s, const VvtRest *rest)
 {
     const char *env = g_getenv("VHOST_VSOCK_TEST_MANY");
-    g_autoptr(VvtScript) script = NULL;
-    Storm s = {};
-    VvtRest rest;
-    bool ok;
 
-    if (!begin(&s, c, &script)) {
-        return;
-    }
-    vvt_rest_take(&rest, &s.run);
-    ok = vvt_run_steps(&s.run, 0) &&
-         connect_many(&s, &rest, env ? atoi(env) : MANY) &&
-         is_calm(&s.run, &rest);
-    end(&s, ok);
-    vvt_rest_clear(&rest);
+    return connect_many(s, rest, env ? atoi(env) : MANY);
 }
 
 /* --- The cases ------------------------------------------------------------ */
+
+typedef bool (*StormBody)(Storm *s, const VvtRest *rest);
+
+static void run_case(VvtCase *c, const void *opaque)
+{
+    StormBody body = (StormBody)opaque;
+    g_autoptr(VvtScript) script = vvt_script_parse("storm", "[ {} ]", NULL);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(g_test_rand_int());
+    Storm s = { .rand = rand };
+    VvtRest rest;
+
+    if (!vvt_run_begin(&s.run, c, script)) {
+        return;
+    }
+    vvt_rest_take(&rest, &s.run);
+    if (!vvt_run_steps(&s.run, 0) || !body(&s, &rest) ||
+        !is_calm(&s.run, &rest)) {
+        vvt_case_fail(s.run.c, s.run.why->str);
+    }
+    vvt_run_end(&s.run);
+    vvt_rest_clear(&rest);
+}
 
 static void run_body(gconstpointer body)
 {
@@ -476,7 +461,7 @@ static void run_body(gconstpointer body)
         g_test_skip("is for host sockets of AF_UNIX");
         return;
     }
-    vvt_case_test((VvtCaseBody)body, NULL, 600 * config->slow);
+    vvt_case_test(run_case, body, 600 * config->slow);
 }
 
 void vvt_storm_add(void)
