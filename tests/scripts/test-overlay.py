@@ -223,4 +223,102 @@ def add_file():
         equal(w.read('meson.build'), 'a\n')
 
 
+TWO = '''Description: The second of two
+
+--- a/hw/Kconfig
++++ b/hw/Kconfig
+@@ -8,6 +8,7 @@
+ line 7
+ line 8
+ line 9
++two
+ line 10
+ line 11
+ line 12
+'''
+
+
+def two_patches(w, order='one.patch\ntwo.patch\n'):
+    """Both change hw/Kconfig."""
+    w.write('patches/qemu-1.0/two.patch', TWO)
+    w.write('patches/qemu-1.0/series', order)
+    w.lay()
+
+
+def patch_text(w, name):
+    path = os.path.join(w.checkout, 'patches/qemu-1.0', name)
+    with open(path, encoding='utf-8') as f:
+        return f.read()
+
+
+@suite.case('/patches/two-may-change-one-file')
+def two_on_one():
+    with world() as w:
+        two_patches(w)
+        laid = w.read('hw/Kconfig')
+        contains(laid, 'line zero\n')
+        contains(laid, 'line 9\ntwo\n')
+        w.write('patches/qemu-1.0/series', 'two.patch\n')
+        w.lay()
+        equal(w.read('hw/Kconfig'), laid.replace('zero', '0'))
+
+
+@suite.case('/patches/without-an-edit-each-stays-what-it-was')
+def two_unedited():
+    with world() as w:
+        two_patches(w)
+        w.run('update-patches', '1.0')
+        equal(patch_text(w, 'one.patch'), PATCH)
+        contains(patch_text(w, 'two.patch'), '+two\n')
+        check('zero' not in patch_text(w, 'two.patch'), 'one is in two')
+
+
+@suite.case('/patches/an-edit-of-a-file-of-two-must-say-whose-it-is')
+def two_unnamed():
+    with world() as w:
+        two_patches(w)
+        edited = w.read('hw/Kconfig').replace('line 15', 'line fifteen')
+        w.write('build/qemu-1.0/source/hw/Kconfig', edited)
+        contains(w.run('update-patches', '1.0', code=1), 'one.patch two.patch')
+        equal(patch_text(w, 'one.patch'), PATCH)
+
+
+@suite.case('/patches/an-edit-for-the-first-moves-the-lines-of-the-second')
+def two_first():
+    with world() as w:
+        two_patches(w)
+        edited = w.read('hw/Kconfig').replace('line 3\n', 'line 3\nnew\n')
+        w.write('build/qemu-1.0/source/hw/Kconfig', edited)
+        w.run('update-patches', '1.0', 'hw/Kconfig:one.patch')
+        contains(patch_text(w, 'one.patch'), '+new\n')
+        contains(patch_text(w, 'two.patch'), '@@ -9,6 +9,7 @@\n line 7\n')
+        equal(w.lay(), '')
+        equal(w.read('hw/Kconfig'), edited)
+
+
+@suite.case('/patches/an-edit-for-the-second-leaves-the-first-alone')
+def two_second():
+    with world() as w:
+        two_patches(w)
+        edited = w.read('hw/Kconfig').replace('two\n', 'two\nthree\n')
+        w.write('build/qemu-1.0/source/hw/Kconfig', edited)
+        w.run('update-patches', '1.0', 'hw/Kconfig:two.patch')
+        equal(patch_text(w, 'one.patch'), PATCH)
+        contains(patch_text(w, 'two.patch'), '+three\n')
+        equal(w.lay(), '')
+
+
+@suite.case('/patches/an-edit-of-what-the-second-adds-is-not-for-the-first')
+def two_wrong():
+    with world() as w:
+        two_patches(w)
+        edited = w.read('hw/Kconfig').replace('two\n', 'deux\n')
+        w.write('build/qemu-1.0/source/hw/Kconfig', edited)
+        contains(w.run('update-patches', '1.0', 'hw/Kconfig:one.patch',
+                       code=1), 'without what two.patch does')
+        equal(patch_text(w, 'one.patch'), PATCH)
+        w.run('update-patches', '1.0', 'hw/Kconfig:two.patch')
+        contains(patch_text(w, 'two.patch'), '+deux\n')
+
+
 sys.exit(suite.main())
