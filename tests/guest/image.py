@@ -36,7 +36,8 @@ class Image:
             run(['gcc', '-O2', '-static', '-pthread', '-std=gnu11',
                  '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror', '-o', agent,
                  *[name for name in SOURCES if name.endswith('.c')]])
-        nc = os.path.join(self.build, 'lib', 'tools', 'nc-vsock-static')
+        nc = os.path.join(self.build, 'lib', 'tests', 'tools',
+                          'nc-vsock-static')
         kernel = ['--kernel', self.suite] if self.suite else []
         run([os.path.join(TOP, 'scripts', 'guest-image'), self.dir, *kernel,
              '--add', f'{agent}:/etc/guest-init',

@@ -39,13 +39,17 @@ def kernel_option(suite):
 
 class Contents:
     """The VM's image with the kernel of @suite, in the build folder; in it the
-    image of a guest with that of @guest_suite.  None: the running Debian's."""
+    image of a guest with that of @guest_suite.  None: the running Debian's.
+    Subclasses put more into it, and give it another @name."""
+
+    name = 'kernel-test'
+    tests = ['guest', 'kernel', 'tools']
 
     def __init__(self, build, suite=None, guest_suite=None):
         self.build = build
         self.suite = suite
         self.guest_suite = guest_suite
-        self.dir = os.path.join(build, f'kernel-test-{suite or "own"}')
+        self.dir = os.path.join(build, f'{self.name}-{suite or "own"}')
         self.kernel = os.path.join(self.dir, 'vmlinuz')
         self.initrd = os.path.join(self.dir, 'initrd.img')
         self.scripts = os.path.join(TESTS, 'qtest', 'vhost-vsock-test-data')
@@ -58,7 +62,8 @@ class Contents:
 
     def need_programs(self):
         """What `make` builds has to be there."""
-        static = os.path.join(self.build, 'lib', 'tools', 'nc-vsock-static')
+        static = os.path.join(self.build, 'lib', 'tests', 'tools',
+                              'nc-vsock-static')
         for path in *map(self.program, PROGRAMS), static:
             if not os.access(path, os.X_OK):
                 raise Failed(f'{path} is not there; build it first')
@@ -71,14 +76,12 @@ class Contents:
     def make(self):
         """Make the image, or bring it up to date."""
         os.makedirs(self.stage, exist_ok=True)
-        adds = [self.stripped(name) for name in PROGRAMS]
-        adds += [self.firmware(name) for name in FIRMWARE]
-        adds += self.python()
+        adds = self.programs()
         adds += self.libraries([path for path, _ in adds])
         adds += [(self.scripts, SCRIPTS_THERE),
                  (os.path.join(HERE, 'guest-init'), '/etc/guest-init')]
         adds += [(os.path.join(TESTS, name), f'{TESTS_THERE}/{name}')
-                 for name in ('guest', 'kernel', 'tools')]
+                 for name in self.tests]
         self.run([os.path.join(TESTS, 'guest', 'run'),
                   *kernel_option(self.guest_suite),
                   '--make-image', self.guest])
@@ -90,6 +93,11 @@ class Contents:
         for path, there in adds:
             argv += ['--add', f'{path}:{there}']
         self.run(argv)
+
+    def programs(self):
+        """What runs in the VM, and its data: (path here, path there)."""
+        return [self.stripped(name) for name in PROGRAMS] + \
+               [self.firmware(name) for name in FIRMWARE] + self.python()
 
     def run(self, argv):
         result = subprocess.run(
