@@ -18,6 +18,12 @@ from tap import Suite, check, contains, equal  # noqa: E402
 SCRIPTS = os.path.join(HERE, '..', '..', 'scripts')
 suite = Suite()
 
+FILES = '''# path, patch
+hw/                     device.patch
+include/                device.patch
+subprojects/            lib.patch
+subprojects/lib/notes/  -
+'''
 KCONFIG = ''.join('line %d\n' % i for i in range(20))
 PATCH = '''Description: A test
  Why it is there.
@@ -39,10 +45,11 @@ class World:
     def __init__(self, top):
         self.checkout = os.path.join(top, 'check out')
         self.tree = os.path.join(self.checkout, 'build', 'qemu-1.0', 'source')
-        for script in ('lay-overlay', 'update-patches'):
+        for script in ('lay-overlay', 'update-patches', 'overlay.py'):
             self.write('scripts/' + script, '')
             shutil.copy(os.path.join(SCRIPTS, script),
                         os.path.join(self.checkout, 'scripts', script))
+        self.write('patches/common/files', FILES)
         self.write('hw/virtio/device.c', 'ours\n')
         self.write('include/device.h', 'ours\n')
         self.write('patches/qemu-1.0/series', 'one.patch\n')
@@ -133,6 +140,25 @@ def restored():
         w.remove('hw/virtio/device.c')
         w.lay()
         equal(w.read('hw/virtio/device.c'), 'theirs\n')
+
+
+@suite.case('/overlay/what-the-table-excepts-stays-out')
+def excepted():
+    with world() as w:
+        w.write('subprojects/lib/src.c', '')
+        w.write('subprojects/lib/notes/a.rst', '')
+        w.write('docs/b.rst', '')
+        w.lay()
+        check(w.has('subprojects/lib/src.c'), 'src.c is not there')
+        check(not w.has('subprojects/lib/notes'), 'notes are there')
+        check(not w.has('docs'), 'docs are there')
+
+
+@suite.case('/overlay/a-path-is-once-in-the-table')
+def once():
+    with world() as w:
+        w.write('patches/common/files', FILES + 'hw/ other.patch\n')
+        contains(w.lay(code=1), 'hw/ other.patch')
 
 
 @suite.case('/overlay/leftovers-of-editors-stay-out')
