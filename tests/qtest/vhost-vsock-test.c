@@ -38,7 +38,9 @@
     "Environment: QTEST_QEMU_BINARY, VHOST_VSOCK_TEST_DATA,\n"               \
     "VHOST_VSOCK_TEST_BACKEND (emulator, kernel, vhost-user),\n"             \
     "VHOST_VSOCK_TEST_DAEMON, VHOST_VSOCK_TEST_WAIVE (names, ok-port, end,\n" \
-    "refusals), VHOST_VSOCK_TEST_SLOW, VHOST_VSOCK_TEST_IOTHREAD (0, 1).\n"  \
+    "refusals), VHOST_VSOCK_TEST_SEED, VHOST_VSOCK_TEST_SLOW,\n"             \
+    "VHOST_VSOCK_TEST_ENDS, VHOST_VSOCK_TEST_STORM, VHOST_VSOCK_TEST_MANY,\n" \
+    "VHOST_VSOCK_TEST_IOTHREAD (0, 1); vhost-vsock-test(1) tells of each.\n" \
     "Options are those of GLib's tests:\n\n"
 
 /* A case that takes longer is stuck. */

@@ -185,7 +185,8 @@ def settings():
             used += 1
             if name.startswith('--'):
                 check(f'{{ "{name[2:]}", ' in daemon, f'no option {name}')
-                check(f'``{name}=' in manual, f'{name} is not in the manual')
+                check(f'option:: {name}=' in manual,
+                      f'{name} is not in the manual')
             else:
                 check(f'"{name}", VHostVSock,' in re.sub(r'\s+', ' ', device),
                       f'there is no property {name}')
@@ -203,7 +204,7 @@ def manual():
                            'VSK_DEFAULT_REQUEST_TIMEOUT_MS'),
                           ('close-timeout-ms', 'VSK_DEFAULT_CLOSE_TIMEOUT_MS'),
                           ('line-timeout-ms', 'VSK_DEFAULT_LINE_TIMEOUT_MS')):
-        about = text.split(f'``--{option}=', 1)[1].split('\n\n', 1)[0]
+        about = text.split(f'option:: --{option}=', 1)[1].split('\n\n')[1]
         check(f'Default: {known[macro]}.' in about,
               f'{option}: {about!r} lacks {known[macro]}')
 
