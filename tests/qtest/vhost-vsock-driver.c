@@ -292,6 +292,8 @@ void vvt_driver_open(VvtDriver *driver, uint64_t features, uint32_t omit,
     g_assert_false(driver->open);
     negotiate(driver, features, omit);
     for (i = 0; i < VVT_QUEUES; i++) {
+        /* The same for all QEMUs: some offer 1024. */
+        vvt_raw_set_queue(driver, i, VVT_QUEUE_SIZE, VVT_RING_SIZE);
         driver->ring[i] = vvt_ring_new(driver->qts, vdev, &driver->alloc, i);
     }
     for (i = 0; i < VVT_RX_CHAINS; i++) {

@@ -13,6 +13,9 @@
 
 #include "libqos/virtio.h"
 
+/* Descriptors in each queue, at first. */
+#define VVT_RING_SIZE 128
+
 /* More descriptors than any device of this kind offers in one queue. */
 #define VVT_RING_MAX 1024
 
