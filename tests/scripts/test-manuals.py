@@ -176,4 +176,28 @@ def made():
             check(wanted in text, f'{name}: no {wanted!r}')
 
 
+def laid():
+    """Files and folders of the checkout that QEMU gets."""
+    for line in read('patches', 'common', 'files').split('\n'):
+        words = line.split('#')[0].split()
+        if words and words[1] != '-':
+            yield words[0]
+
+
+@suite.case('/manuals/what-goes-into-qemu-names-no-file-that-stays-here')
+def self_contained():
+    ours = tuple(laid())
+    pages = [name for name in ours if name.endswith('.rst')] + \
+        ['tests/qtest/vhost-vsock-test-data/README.rst']
+    check('docs/system/devices/vhost-vsock.rst' in pages, 'table of files')
+    for name in pages:
+        for path in re.findall(r'``([\w.-]+/[\w./*-]+)``', read(name)):
+            first = path.split('/')[0]
+            if not os.path.isdir(os.path.join(TOP, first)) or \
+                    first in ('build', 'hw'):
+                continue
+            check(path.startswith(ours) or (path + '/').startswith(ours),
+                  f'{name} names {path}')
+
+
 sys.exit(suite.main())
