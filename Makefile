@@ -7,7 +7,8 @@ BUILD ?= build
 # Variables that the scripts read; give them on the command line.
 export QEMU QEMU_CONFIGURE BUILD JOBS KVM GUEST_CID SUITES V
 
-.PHONY: all help qemu lib tools daemon run check fuzz install clean distclean
+.PHONY: all help qemu lib tools daemon run check fuzz install clean distclean \
+        patches check-series
 
 all: lib daemon qemu
 
@@ -20,6 +21,8 @@ help:
 	@echo 'make daemon      vhost-user-vsock, for QEMU as it is and other VMMs'
 	@echo 'make qemu        QEMU with the device, and the replay suite'
 	@echo 'make install     install library, nc-vsock and daemon (PREFIX=, DESTDIR=)'
+	@echo 'make patches     the quilt series for Debian'"'"'s QEMU: docs/packaging.rst'
+	@echo 'make check-series  apply it to the pristine source, build that and test it'
 	@echo 'make clean       delete what was compiled; downloads stay'
 	@echo 'make distclean   delete the whole build folder'
 	@echo
@@ -51,6 +54,12 @@ check:
 fuzz: qemu daemon
 	@scripts/install-packages check
 	@tests/fuzz/run $(if $(SECONDS),--seconds $(SECONDS)) $(TARGETS)
+
+patches:
+	@scripts/make-patches
+
+check-series:
+	@scripts/check-series
 
 install: daemon
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install-lib

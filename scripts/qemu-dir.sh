@@ -24,7 +24,11 @@ if [ -z "$series" ]; then
 fi
 qemu_codename=$(codename_of "$series")
 if [ -z "$qemu_codename" ] || [ ! -d "$top/patches/qemu-$series" ]; then
-    die "There is no patch set for QEMU '$series'." \
+    why=()
+    case $series in
+    11.*)   why=("Debian lists source packages of it, but serves none (404), so none was made.") ;;
+    esac
+    die "There is no patch set for QEMU '$series'." "${why[@]}" \
         "Sets here: $(cd "$top/patches" && echo qemu-*)"
 fi
 
