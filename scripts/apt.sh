@@ -7,13 +7,17 @@
 running_codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 downloads=$build/downloads
 
-# apt_use CODENAME: set up apt_options for that release.
+# apt_use CODENAME [ARCH]: set up apt_options for that release; with ARCH, for
+# another architecture than this machine's, and without the suites of updates:
+# mirrors keep those of rare architectures less well.
 apt_use() {
-    local dir=$build/apt/$1
+    local dir=$build/apt/$1${2:+-$2}
     mkdir -p "$dir"/lists/partial "$dir"/archives/partial "$dir"/sources \
              "$downloads"
-    /usr/bin/python3 "$top/scripts/apt-sources" "$1" \
-        >"$dir/sources/debian.sources.new"
+    /usr/bin/python3 "$top/scripts/apt-sources" "$1" |
+        awk -v RS= -v ORS='\n\n' -v foreign="${2:-}" \
+            '!foreign || !/\nSuites: [^\n]*-/' \
+            >"$dir/sources/debian.sources.new"
     mv "$dir/sources/debian.sources.new" "$dir/sources/debian.sources"
     apt_dir=$dir
     apt_options=(
@@ -29,6 +33,9 @@ apt_use() {
         -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
         -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
     )
+    if [ -n "${2:-}" ]; then
+        apt_options+=(-o APT::Architecture="$2" -o APT::Architectures="$2")
+    fi
 }
 
 # Get the package lists, unless that was done within the last day.
