@@ -4,6 +4,7 @@
 # the programs have, as their help does, and no others; that each page can be
 # made; and that what goes into QEMU's manual names no file that stays here.
 
+import fnmatch
 import glob
 import os
 import re
@@ -15,6 +16,8 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(HERE, '..', 'tools'))
+sys.path.insert(0, os.path.join(TOP, 'scripts'))
+from overlay import overlay_files, places  # noqa: E402
 from tap import Skip, Suite, check, equal  # noqa: E402
 
 PAGES = ('nc-vsock', 'vhost-user-vsock', 'vhost-vsock-test')
@@ -176,17 +179,9 @@ def made():
             check(wanted in text, f'{name}: no {wanted!r}')
 
 
-def laid():
-    """Files and folders of the checkout that QEMU gets."""
-    for line in read('patches', 'common', 'files').split('\n'):
-        words = line.split('#')[0].split()
-        if words and words[1] != '-':
-            yield words[0]
-
-
 @suite.case('/manuals/what-goes-into-qemu-names-no-file-that-stays-here')
 def self_contained():
-    ours = tuple(laid())
+    ours = tuple(path for path, patch in places().items() if patch)
     pages = [name for name in ours if name.endswith('.rst')] + \
         ['tests/qtest/vhost-vsock-test-data/README.rst']
     check('docs/system/devices/vhost-vsock.rst' in pages, 'table of files')
@@ -198,6 +193,35 @@ def self_contained():
                 continue
             check(path.startswith(ours) or (path + '/').startswith(ours),
                   f'{name} names {path}')
+
+
+def maintained(folder):
+    """The patterns of our section of MAINTAINERS, from its patch."""
+    text = read('patches', folder, 'vhost-vsock-docs.patch')
+    section_lines = text.split('\n+vhost-vsock\n', 1)[1].split('\n+\n')[0]
+    return re.findall(r'^\+F: (.*)$', section_lines, re.M)
+
+
+def fits_pattern(name, pattern):
+    """A folder is for all below it, another pattern for its own level."""
+    if pattern.endswith('/'):
+        return name.startswith(pattern)
+    return fnmatch.fnmatch(name, pattern) and \
+        name.count('/') == pattern.count('/')
+
+
+@suite.case('/manuals/maintainers-have-every-file-that-goes-into-qemu')
+def maintainers():
+    for folder in sorted(os.listdir(os.path.join(TOP, 'patches'))):
+        if folder == 'common':
+            continue
+        patterns = maintained(folder)
+        used = set()
+        for name in overlay_files():
+            fits = [p for p in patterns if fits_pattern(name, p)]
+            check(fits, f'{folder}: nobody has {name}')
+            used.update(fits)
+        equal(sorted(set(patterns) - used), [], f'{folder}: no such file')
 
 
 sys.exit(suite.main())
