@@ -29,7 +29,7 @@ flags=(
     --target-list=x86_64-softmmu
     --without-default-features
     --enable-tcg --enable-kvm
-    --enable-vhost-kernel --enable-vhost-user
+    --enable-vhost-kernel --enable-vhost-user --enable-vsock-emulator
     --enable-fdt=system
     --enable-tools --disable-docs --disable-werror
     --firmwarepath=/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu
@@ -43,6 +43,10 @@ case $series in
             --disable-install-blobs)
     ;;
 esac
+# The daemon in QEMU's own build, where its libraries are installed.
+if pkgconf --exists yaml-0.1 libseccomp; then
+    flags+=(--enable-vhost-user-vsock-daemon)
+fi
 # shellcheck disable=SC2206  # the user's flags are words
 flags+=(${QEMU_CONFIGURE:-})
 

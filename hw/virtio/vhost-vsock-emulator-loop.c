@@ -42,17 +42,6 @@
 #include "hw/virtio/virtio.h"
 #include "vhost-vsock-emulator.h"
 
-#if QEMU_AT_LEAST(11, 0)
-#include "qemu/aio-wait.h"
-#else
-#include "block/aio-wait.h"
-#endif
-
-#if !QEMU_AT_LEAST(8, 1)
-#define aio_set_fd_handler(ctx, fd, ...) \
-    (aio_set_fd_handler)(ctx, fd, false, __VA_ARGS__)
-#endif
-
 /* --- In the home context -------------------------------------------------- */
 
 /* The library's clock: milliseconds that never go back. */
@@ -278,13 +267,9 @@ static void loop_call_home(VSockEmulator *e, QEMUBHFunc *fn)
         fn(e);
         return;
     }
-#if !QEMU_AT_LEAST(9, 0)
     aio_context_acquire(e->ctx);
-#endif
     aio_wait_bh_oneshot(e->ctx, fn, e);
-#if !QEMU_AT_LEAST(9, 0)
     aio_context_release(e->ctx);
-#endif
 }
 
 static void loop_timer(void *opaque)

@@ -14,12 +14,6 @@
 #include "trace.h"
 #include "vhost-vsock-emulator.h"
 
-#if QEMU_AT_LEAST(10, 0)
-#include "system/dma.h"
-#else
-#include "sysemu/dma.h"
-#endif
-
 /* --- Rings ---------------------------------------------------------------- */
 
 static bool range_is_ram(AddressSpace *as, hwaddr addr, hwaddr size,
@@ -164,13 +158,11 @@ static void emulator_notify(VSockEmulator *e, VskQueue queue)
     if (vdev->broken) {
         return;
     }
-#if !QEMU_AT_LEAST(10, 2) /* virtio_notify() does it where it has to */
     if (e->iothread) {
         virtio_notify_irqfd(vdev, vq);
-        return;
+    } else {
+        virtio_notify(vdev, vq);
     }
-#endif
-    virtio_notify(vdev, vq);
 }
 
 static void emulator_flush(void *opaque)

@@ -19,19 +19,6 @@
 #include "hw/virtio/virtio-bus.h"
 #include "vsock-path.h"
 #include "vhost-vsock-emulator.h"
-#include <sys/resource.h>
-
-#if QEMU_AT_LEAST(10, 0)
-#include "system/system.h"
-#else
-#include "sysemu/sysemu.h"
-#endif
-
-#if !QEMU_AT_LEAST(9, 0)
-#define bql_locked qemu_mutex_iothread_locked
-#define bql_lock qemu_mutex_lock_iothread
-#define bql_unlock qemu_mutex_unlock_iothread
-#endif
 
 /* --- Start and stop ------------------------------------------------------- */
 
@@ -357,18 +344,6 @@ static bool choose_paths(VHostVSock *s, char **ret_path, char **ret_shared,
     *ret_path = g_strdup(path);
     *ret_shared = g_strdup_printf("%s/%d.vsock", dir, VSK_CID_HOST);
     return true;
-}
-
-/* A flow costs a descriptor.  Leave half of them to the rest of QEMU. */
-uint32_t vhost_vsock_default_max_conns(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
-        limit.rlim_cur / 2 >= VSK_DEFAULT_MAX_CONNS) {
-        return VSK_DEFAULT_MAX_CONNS;
-    }
-    return MAX(limit.rlim_cur / 2, 1);
 }
 
 static VskDev *open_library(VSockEmulator *e, const char *path,

@@ -8,42 +8,9 @@
 #ifndef HW_VIRTIO_VHOST_VSOCK_INTERNAL_H
 #define HW_VIRTIO_VHOST_VSOCK_INTERNAL_H
 
+#include "qapi/error.h"
 #include "hw/virtio/vhost-vsock.h"
-
-/*
- * One source compiles on QEMU 7.2 to 11.1.  What changed on the way and several
- * files need is here; the rest is beside its only use.
- */
-#define QEMU_AT_LEAST(major, minor)             \
-    (QEMU_VERSION_MAJOR > (major) ||            \
-     (QEMU_VERSION_MAJOR == (major) && QEMU_VERSION_MINOR >= (minor)))
-
-#if QEMU_AT_LEAST(11, 0)
-#include "hw/core/qdev-properties.h"
-#else
-#include "hw/qdev-properties.h"
-#endif
-
-#if QEMU_AT_LEAST(10, 0)
-#include "system/iothread.h"
-#else
-#include "sysemu/iothread.h"
-#endif
-
-#ifdef DEFINE_PROP_END_OF_LIST /* gone in 10.0 */
-#define VSOCK_PROPERTY Property
-#define VSOCK_PROPERTY_END DEFINE_PROP_END_OF_LIST(),
-#else
-#define VSOCK_PROPERTY const Property
-#define VSOCK_PROPERTY_END
-#endif
-
-/* Third parameter of class_init(). */
-#if QEMU_AT_LEAST(10, 1)
-typedef const void VSockClassData;
-#else
-typedef void VSockClassData;
-#endif
+#include "vhost-vsock-compat.h"
 
 struct vhost_dev;
 
@@ -104,13 +71,57 @@ int vhost_vsock_kernel_open(VHostVSock *s, Error **errp);
 bool vhost_vsock_kernel_init(VHostVSock *s, int fd, Error **errp);
 #endif
 
+/* At most so many properties are of no use to the kernel backend. */
+#define VHOST_VSOCK_UNUSED_MAX 7
+
+#ifdef CONFIG_VSOCK_EMULATOR
+#define VHOST_VSOCK_HAS_EMULATOR true
+#define VHOST_VSOCK_BACKENDS "auto/kernel/emulator"
+
 /*
  * Make the emulator the backend of @s.  @why is for the line that tells the
  * user about it.
  */
 bool vhost_vsock_emulator_init(VHostVSock *s, const char *why, Error **errp);
 
-/* What VHostVSockLimits.max_conns is unless it was set. */
-uint32_t vhost_vsock_default_max_conns(void);
+/* Set the defaults that are not constants. */
+void vhost_vsock_init_limits(VHostVSock *s);
+
+/* Whether all limits are within their ranges. */
+bool vhost_vsock_check_limits(const VHostVSock *s, Error **errp);
+
+/*
+ * Names of what was set that the kernel backend has no use for, besides
+ * uds-path; NULL at the end.
+ */
+void vhost_vsock_list_unused(const VHostVSock *s, const char **ret_names);
+#else
+/* Those who build QEMU chose to have the kernel backend only. */
+#define VHOST_VSOCK_HAS_EMULATOR false
+#define VHOST_VSOCK_BACKENDS "auto/kernel"
+
+static inline bool vhost_vsock_emulator_init(VHostVSock *s, const char *why,
+                                             Error **errp)
+{
+    error_setg(errp, "vhost-vsock: this QEMU was built without the emulator "
+               "(--disable-vsock-emulator)");
+    return false;
+}
+
+static inline void vhost_vsock_init_limits(VHostVSock *s)
+{
+}
+
+static inline bool vhost_vsock_check_limits(const VHostVSock *s, Error **errp)
+{
+    return true;
+}
+
+static inline void vhost_vsock_list_unused(const VHostVSock *s,
+                                           const char **ret_names)
+{
+    *ret_names = NULL;
+}
+#endif
 
 #endif /* HW_VIRTIO_VHOST_VSOCK_INTERNAL_H */

@@ -172,7 +172,7 @@ static void kernel_start(VSockKernel *k)
     return;
 
 err_dev:
-    vhost_dev_stop(&k->hdev, vdev, true);
+    (void)vhost_dev_stop(&k->hdev, vdev, true);
 err_guest_notifiers:
     bus->set_guest_notifiers(qbus->parent, VHOST_QUEUES, false);
 err_host_notifiers:
@@ -184,7 +184,7 @@ static int kernel_stop(VSockKernel *k)
     VirtIODevice *vdev = VIRTIO_DEVICE(k->vsock);
     BusState *qbus = qdev_get_parent_bus(DEVICE(vdev));
     VirtioBusClass *bus = VIRTIO_BUS_GET_CLASS(qbus);
-    int stopped = 0;
+    int stopped;
     int ret;
 
     ret = set_running(k, false);
@@ -192,12 +192,7 @@ static int kernel_stop(VSockKernel *k)
         error_report("vhost vsock set running failed: %d", ret);
     }
 
-#if QEMU_AT_LEAST(10, 1)
     stopped = vhost_dev_stop(&k->hdev, vdev, true);
-#else
-    vhost_dev_stop(&k->hdev, vdev, true);
-#endif
-
     ret = bus->set_guest_notifiers(qbus->parent, VHOST_QUEUES, false);
     if (ret < 0) {
         error_report("vhost guest notifier cleanup failed: %d", ret);
@@ -274,8 +269,9 @@ int vhost_vsock_kernel_open(VHostVSock *s, Error **errp)
             error_setg_errno(errp, err,
                              "vhost-vsock: failed to open vhost device");
             error_append_hint(errp, "It is " VHOST_VSOCK_DEVICE_NODE " of the "
-                              "host's module vhost_vsock. "
-                              "backend=emulator works without.\n");
+                              "host's module vhost_vsock.%s\n",
+                              VHOST_VSOCK_HAS_EMULATOR ?
+                              " backend=emulator works without." : "");
             return -err;
         }
         return fd;

@@ -33,7 +33,9 @@
 #include "migration/vmstate.h"
 #include "trace.h"
 #include "vhost-vsock-internal.h"
+#ifdef CONFIG_VSOCK_EMULATOR
 #include "vsock-limits.h"
+#endif
 
 /* Of the migration stream. */
 #define SAVEVM_VERSION 0
@@ -73,12 +75,8 @@ static void set_default_backend(ObjectProperty *op, const Property *prop)
 }
 
 static const PropertyInfo prop_backend = {
-#ifdef DEFINE_PROP_END_OF_LIST
-    .name = "VHostVSockBackend",
-#else
-    .type = "VHostVSockBackend",
-#endif
-    .description = "auto/kernel/emulator",
+    VSOCK_PROPERTY_TYPE = "VHostVSockBackend",
+    .description = VHOST_VSOCK_BACKENDS,
     .enum_table = &backend_lookup,
     .get = get_backend,
     .set = set_backend,
@@ -95,10 +93,11 @@ static VSOCK_PROPERTY vhost_vsock_properties[] = {
     DEFINE_PROP_SIGNED("backend", VHostVSock, backend,
                        VHOST_VSOCK_BACKEND_AUTO, prop_backend,
                        VHostVSockBackend),
+#ifdef CONFIG_VSOCK_EMULATOR
     DEFINE_PROP_STRING("uds-path", VHostVSock, uds_path),
     DEFINE_PROP_LINK("iothread", VHostVSock, iothread, TYPE_IOTHREAD,
                      IOThread *),
-    /* Its default is vhost_vsock_default_max_conns(). */
+    /* Its default is of vhost_vsock_init_limits(). */
     DEFINE_PROP_UNSIGNED_NODEFAULT("max-conns", VHostVSock, limits.max_conns,
                                    qdev_prop_uint32, uint32_t),
     DEFINE_PROP_SIZE32("buf-alloc", VHostVSock, limits.buf_alloc,
@@ -112,6 +111,7 @@ static VSOCK_PROPERTY vhost_vsock_properties[] = {
                        limits.close_timeout_ms, VSK_DEFAULT_CLOSE_TIMEOUT_MS),
     DEFINE_PROP_UINT32("line-timeout-ms", VHostVSock,
                        limits.line_timeout_ms, VSK_DEFAULT_LINE_TIMEOUT_MS),
+#endif
     VSOCK_PROPERTY_END
 };
 
@@ -136,83 +136,13 @@ static bool check_guest_cid(const VHostVSock *s, Error **errp)
     return true;
 }
 
-typedef struct Limit {
-    const char *name;
-    uint64_t value;
-    uint64_t usual;
-    uint64_t least;
-    uint64_t most;
-} Limit;
-
-#define N_LIMITS 6
-
-static void list_limits(const VHostVSock *s, Limit *ret_limits)
-{
-    const VHostVSockLimits *l = &s->limits;
-    const Limit limits[N_LIMITS] = {
-        { "max-conns", l->max_conns, vhost_vsock_default_max_conns(),
-          VSK_LEAST_CONNS, VSK_MOST_CONNS },
-        { "buf-alloc", l->buf_alloc, VSK_DEFAULT_BUF_ALLOC,
-          VSK_MIN_BUF_ALLOC, VSK_MOST_BUF_ALLOC },
-        { "max-staged", l->max_staged, VSK_DEFAULT_MAX_STAGED,
-          VSK_LEAST_STAGED, VSK_MOST_STAGED },
-        { "request-timeout-ms", l->request_timeout_ms,
-          VSK_DEFAULT_REQUEST_TIMEOUT_MS,
-          VSK_LEAST_TIMEOUT_MS, VSK_MOST_TIMEOUT_MS },
-        { "close-timeout-ms", l->close_timeout_ms,
-          VSK_DEFAULT_CLOSE_TIMEOUT_MS,
-          VSK_LEAST_TIMEOUT_MS, VSK_MOST_TIMEOUT_MS },
-        { "line-timeout-ms", l->line_timeout_ms, VSK_DEFAULT_LINE_TIMEOUT_MS,
-          VSK_LEAST_TIMEOUT_MS, VSK_MOST_TIMEOUT_MS },
-    };
-
-    memcpy(ret_limits, limits, sizeof(limits));
-}
-
-static bool check_limits(const VHostVSock *s, Error **errp)
-{
-    Limit limits[N_LIMITS];
-
-    list_limits(s, limits);
-    for (int i = 0; i < N_LIMITS; i++) {
-        const Limit *l = &limits[i];
-
-        if (l->value < l->least || l->value > l->most) {
-            error_setg(errp, "%s=%" PRIu64 " is not in the range %" PRIu64
-                       " to %" PRIu64, l->name, l->value, l->least, l->most);
-            return false;
-        }
-    }
-    return true;
-}
-
-/*
- * Names of what was set that the kernel backend has no use for, besides
- * uds-path; NULL at the end.
- */
-static void list_unused(const VHostVSock *s, const char **ret_names)
-{
-    Limit limits[N_LIMITS];
-
-    list_limits(s, limits);
-    if (s->iothread) {
-        *ret_names++ = "iothread";
-    }
-    for (int i = 0; i < N_LIMITS; i++) {
-        if (limits[i].value != limits[i].usual) {
-            *ret_names++ = limits[i].name;
-        }
-    }
-    *ret_names = NULL;
-}
-
 /* Refuse properties that contradict each other. */
 static bool check_combination(const VHostVSock *s, Error **errp)
 {
-    const char *unused[N_LIMITS + 2];
+    const char *unused[VHOST_VSOCK_UNUSED_MAX + 1];
     const char *only_emulator;
 
-    list_unused(s, unused);
+    vhost_vsock_list_unused(s, unused);
     only_emulator = s->uds_path ? "uds-path" : unused[0];
     if (s->uds_path && !*s->uds_path) {
         error_setg(errp, "uds-path must not be empty");
@@ -248,10 +178,10 @@ static bool kernel_is_out_of_reach(int err)
 /* Nobody asked for the kernel backend, so it is no error. */
 static void tell_unused(const VHostVSock *s)
 {
-    const char *unused[N_LIMITS + 2];
+    const char *unused[VHOST_VSOCK_UNUSED_MAX + 1];
     g_autofree char *names = NULL;
 
-    list_unused(s, unused);
+    vhost_vsock_list_unused(s, unused);
     if (unused[0]) {
         names = g_strjoinv(", ", (char **)unused);
         warn_report("vhost-vsock: the host kernel moves the packets and "
@@ -280,7 +210,7 @@ static bool init_backend(VHostVSock *s, Error **errp)
         return vhost_vsock_kernel_init(s, fd, errp);
     }
     if (s->backend == VHOST_VSOCK_BACKEND_KERNEL || s->vhostfd ||
-        !kernel_is_out_of_reach(fd)) {
+        !kernel_is_out_of_reach(fd) || !VHOST_VSOCK_HAS_EMULATOR) {
         error_propagate(errp, local_err);
         return false;
     }
@@ -321,7 +251,7 @@ static void vhost_vsock_device_realize(DeviceState *dev, Error **errp)
     VHostVSock *s = VHOST_VSOCK(dev);
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
 
-    if (!check_guest_cid(s, errp) || !check_limits(s, errp) ||
+    if (!check_guest_cid(s, errp) || !vhost_vsock_check_limits(s, errp) ||
         !check_combination(s, errp)) {
         return;
     }
@@ -466,7 +396,7 @@ static const VMStateDescription vmstate_virtio_vhost_vsock = {
 
 static void vhost_vsock_instance_init(Object *obj)
 {
-    VHOST_VSOCK(obj)->limits.max_conns = vhost_vsock_default_max_conns();
+    vhost_vsock_init_limits(VHOST_VSOCK(obj));
 }
 
 static void vhost_vsock_class_init(ObjectClass *klass, VSockClassData *data)
