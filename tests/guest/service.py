@@ -71,7 +71,9 @@ def unplug(vm):
 def plug(vm):
     vm.host.before_plug()
     driver, *options = vm.device_options().split(',')
-    arguments = dict(option.split('=', 1) for option in options)
+    # QEMU 9 and later want a number to be one.
+    arguments = {name: int(value) if value.isdigit() else value
+                 for name, value in (o.split('=', 1) for o in options)}
     vm.qmp.command('device_add', driver=driver, **arguments)
     until(lambda: has_cid(vm), 'the guest finds the device')
 
