@@ -7,12 +7,12 @@ import os
 
 import pattern
 from ends import expect_end, expect_guest_end, pairs
+from snapshot import add_disk, disk_option
 from tap import Suite, equal, until
 from vm import Vm
 
 suite = Suite(timeout_s=240)
 MB = 1000 * 1000
-NODE = 'snapshots'
 
 
 class Scene:
@@ -148,29 +148,6 @@ def _(lab):
 
 # --- Snapshots ---------------------------------------------------------------
 
-def add_disk(vm):
-    """A qcow2 image that can hold snapshots, made by QEMU itself."""
-    path = vm.file('snapshots.qcow2')
-    open(path, 'wb').close()
-    vm.qmp.command('blockdev-add', driver='file', node_name='file',
-                   filename=path)
-    vm.qmp.command('blockdev-create', job_id='create',
-                   options={'driver': 'qcow2', 'file': 'file',
-                            'size': 1 << 30})
-    until(lambda: concluded(vm), 'blockdev-create')
-    vm.qmp.command('job-dismiss', id='create')
-    vm.qmp.command('blockdev-add', driver='qcow2', node_name=NODE,
-                   file='file')
-    return path
-
-
-def concluded(vm):
-    jobs = {job['id']: job for job in vm.qmp.command('query-jobs')}
-    if 'error' in jobs['create']:
-        raise AssertionError(jobs['create']['error'])
-    return jobs['create']['status'] == 'concluded'
-
-
 @suite.case('/snapshot/savevm-leaves-connections-alone')
 def _(lab):
     with Vm(lab, 'saved') as vm:
@@ -210,8 +187,7 @@ def _(lab):
         vm.qmp.human('savevm one')
         vm.quit()
         scene.expect_hosts_end()
-        vm.restore(old_agent, '-blockdev',
-                   f'driver=qcow2,node-name={NODE},file.driver=file,'
-                   f'file.filename={path}', '-loadvm', 'one')
+        vm.restore(old_agent, '-blockdev', disk_option(path),
+                   '-loadvm', 'one')
         scene.expect_guest_ends()
         scene.expect_listeners()

@@ -30,7 +30,8 @@ class Vm(Process):
 
     def __init__(self, lab, name, cid=3, device=True, uds_path=None,
                  device_args='', args=(), start=True, max_fds=None,
-                 daemon=None, reconnect=False, memory_args='', share=True):
+                 daemon=None, reconnect=False, memory_args='', share=True,
+                 qemu=None, host_class=None, machine=None):
         super().__init__()
         self.lab = lab
         self.name = name
@@ -48,7 +49,11 @@ class Vm(Process):
         self.reconnect = reconnect
         self.memory_args = memory_args
         self.share = share
-        self.host = HOSTS[lab.backend](lab, self)
+        # Where it is not the one of all: the program, and what is behind
+        # the device.
+        self.qemu = qemu or lab.qemu
+        self.host = (host_class or HOSTS[lab.backend])(lab, self)
+        self.machine = machine
         self.qmp = None
         self.agent = None
         self.runs = 0
@@ -73,8 +78,9 @@ class Vm(Process):
 
     def _argv(self, more):
         argv = [
-            self.lab.qemu, '-nodefaults', '-no-user-config',
+            self.qemu, '-nodefaults', '-no-user-config',
             '-name', self.name, '-accel', self.lab.accel,
+            *(['-machine', self.machine] if self.machine else []),
             '-m', f'{self.MEMORY_MB}{self.memory_args}',
             *(TCG_CPU if self.lab.accel == 'tcg' else []),
             '-display', 'none', '-vga', 'none',

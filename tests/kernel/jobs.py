@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from contents import GUEST_THERE, HERE, SCRIPTS_THERE, TESTS, TESTS_THERE
+from extras import EXTRAS
 from machine import SLOW
 
 REPLAY = '/vhost-vsock/replay/'
@@ -19,11 +20,13 @@ class Job:
         self.name = name
         self.tests = tests      # the names that it must report
         self.script = script    # for the VM's shell
+        self.extra = EXTRAS.get(name)   # what only its VM has; None: nothing
 
 
 def make_jobs(contents, pattern, parts):
     """All jobs with a test whose name fits, the replay suite in @parts."""
-    jobs = [guest_job(pattern), device_job(pattern)]
+    jobs = [guest_job(pattern)]
+    jobs += [case_job(name, pattern) for name in ('device', 'migration')]
     tests = [test for test in replay_tests(contents)
              if re.search(pattern, test)]
     jobs += [replay_job(f'replay-{part + 1}', tests[part::parts])
@@ -54,13 +57,14 @@ def replay_job(name, tests):
                f'exec vhost-vsock-test --tap -k {shlex.join(files)}\n')
 
 
-def device_job(pattern):
-    """The cases here, with QEMU on the node and guests of its own."""
-    tests = listed(sys.executable, os.path.join(HERE, 'inside'), '-l', '-p',
-                   pattern)
-    return Job('device', tests,
+def case_job(name, pattern):
+    """The cases here that are for this job: with QEMU on the node, and guests
+    of its own."""
+    tests = listed(sys.executable, os.path.join(HERE, 'inside'), '-l',
+                   '--job', name, '-p', pattern)
+    return Job(name, tests,
                f'exec {TESTS_THERE}/kernel/inside {GUEST_THERE} '
-               f'-p {shlex.quote(pattern)}\n')
+               f'--job {name} -p {shlex.quote(pattern)}\n')
 
 
 def guest_job(pattern):

@@ -30,10 +30,11 @@ END = re.compile(r'# job: exit (\d+)$')
 class Machine:
     """A VM: give() yields the lines of its job, then why_it_ended tells."""
 
-    def __init__(self, contents, folder, memory_mb=1200):
+    def __init__(self, contents, folder, memory_mb=1200, initrd=None):
         self.contents = contents
         self.dir = folder
         self.memory_mb = memory_mb
+        self.initrd = initrd or contents.initrd
         self.process = None
         self.exit_code = None       # of the job
         self.why_it_ended = None    # None: the job came to its end
@@ -50,7 +51,7 @@ class Machine:
                 '-vga', 'none', '-accel', ACCEL, '-cpu', CPU,
                 '-m', str(self.memory_mb), '-no-reboot',
                 '-kernel', self.contents.kernel,
-                '-initrd', self.contents.initrd,
+                '-initrd', self.initrd,
                 '-append', KERNEL_OPTIONS,
                 '-fw_cfg', f'name=opt/job,file={self.file("job")}',
                 '-chardev', f'file,id=console,path={self.file("console")}',

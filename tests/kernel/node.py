@@ -58,7 +58,8 @@ def device(cid, options=''):
 class Bare:
     """A QEMU whose guest never runs.  Use as a context manager."""
 
-    def __init__(self, lab, *args, fds=(), user=None):
+    def __init__(self, lab, *args, fds=(), user=None, qemu=None,
+                 accel='tcg'):
         self.dir = lab.new_dir('bare')
         os.chmod(lab.dir, 0o711)
         os.chmod(self.dir, 0o1777)
@@ -66,8 +67,8 @@ class Bare:
         environment = dict(os.environ, HOME=self.dir, XDG_RUNTIME_DIR=self.dir)
         with its, open(self.file('stderr'), 'wb') as stderr:
             self.process = subprocess.Popen(
-                [lab.qemu, '-nodefaults', '-no-user-config', '-S',
-                 '-accel', 'tcg', '-display', 'none', '-vga', 'none',
+                [qemu or lab.qemu, '-nodefaults', '-no-user-config', '-S',
+                 '-accel', accel, '-display', 'none', '-vga', 'none',
                  '-chardev', f'socket,id=qmp,fd={its.fileno()}',
                  '-mon', 'chardev=qmp,mode=control', *args],
                 stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
