@@ -6,8 +6,10 @@
 
 import fnmatch
 import glob
+import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -177,6 +179,46 @@ def made():
                        'SH OPTIONS', 'SH EXIT STATUS', 'SH ENVIRONMENT',
                        'SH EXAMPLES', 'SH SEE ALSO', title):
             check(wanted in text, f'{name}: no {wanted!r}')
+
+
+# As QEMU's conf.py has it, as far as the language of the pages goes.
+CONF = '''
+project = 'QEMU'
+default_role = 'any'
+master_doc = 'index'
+suppress_warnings = ['ref.option']
+man_pages = [(page, page.split('/')[1], page, [], 1) for page in %r]
+'''
+
+
+@suite.case('/manuals/sphinx-finds-nothing-to-warn-of')
+def sphinx():
+    if importlib.util.find_spec('sphinx') is None:
+        raise Skip('python3-sphinx is not installed')
+    pages = [path[len('docs/'):-len('.rst')] for path in overlay_files()
+             if path.startswith('docs/')]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in pages:
+            path = os.path.join(folder, name + '.rst')
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            shutil.copy(os.path.join(TOP, 'docs', name + '.rst'), path)
+        tools = [name for name in pages if name.startswith('tools/')]
+        for name, text in (
+                ('conf.py', CONF % tools),
+                # A page of QEMU's own that ours link to.
+                ('devel/style.rst', 'Style\n=====\n'),
+                ('index.rst', 'Pages\n=====\n\n.. toctree::\n\n   ' +
+                 '\n   '.join(pages + ['devel/style']) + '\n')):
+            with open(os.path.join(folder, name), 'w',
+                      encoding='utf-8') as f:
+                f.write(text)
+        for builder in 'html', 'man':
+            run = subprocess.run(
+                [sys.executable, '-m', 'sphinx', '-q', '-n', '-W',
+                 '--keep-going', '-b', builder, folder,
+                 os.path.join(folder, builder)],
+                capture_output=True, text=True, check=False)
+            check(run.returncode == 0, run.stderr)
 
 
 @suite.case('/manuals/what-goes-into-qemu-names-no-file-that-stays-here')
