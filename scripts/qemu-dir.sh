@@ -8,6 +8,8 @@ codename_of() {
     case $1 in
     7.2)  echo bookworm ;;
     10.0) echo trixie ;;
+    10.2) echo sid ;;
+    11.1) echo forky ;;
     esac
 }
 
@@ -24,11 +26,7 @@ if [ -z "$series" ]; then
 fi
 qemu_codename=$(codename_of "$series")
 if [ -z "$qemu_codename" ] || [ ! -d "$top/patches/qemu-$series" ]; then
-    why=()
-    case $series in
-    11.*)   why=("Debian lists source packages of it, but serves none (404), so none was made.") ;;
-    esac
-    die "There is no patch set for QEMU '$series'." "${why[@]}" \
+    die "There is no patch set for QEMU '$series'." \
         "Sets here: $(cd "$top/patches" && echo qemu-*)"
 fi
 
