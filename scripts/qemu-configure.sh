@@ -51,11 +51,19 @@ fi
 flags+=(${QEMU_CONFIGURE:-})
 
 # configure_qemu SOURCE FOLDER: have SOURCE configured in FOLDER, anew if that
-# was with other flags.
+# was with other flags.  A source without the patches does not know ours.
 configure_qemu() {
-    local source=$1 folder=$2
+    local source=$1 folder=$2 flag known=()
+    for flag in "${flags[@]}"; do
+        case $flag in
+        *-vsock-emulator|*-vhost-user-vsock-daemon)
+            grep -q -e "$flag)" "$source/scripts/meson-buildoptions.sh" ||
+                continue ;;
+        esac
+        known+=("$flag")
+    done
     if [ -e "$folder/build.ninja" ] &&
-       [ "$(cat "$folder/.flags" 2>/dev/null)" = "${flags[*]}" ]; then
+       [ "$(cat "$folder/.flags" 2>/dev/null)" = "${known[*]}" ]; then
         return
     fi
     say "Configuring QEMU $series (about 20 s)"
@@ -63,6 +71,6 @@ configure_qemu() {
     rm -f "$folder/.flags"
     (cd "$folder" && step configure-qemu "Configuring QEMU" \
         "A missing library? The end of $(nice_path "$folder")/config.log tells more." \
-        "$source/configure" "${flags[@]}")
-    echo "${flags[*]}" >"$folder/.flags"
+        "$source/configure" "${known[@]}")
+    echo "${known[*]}" >"$folder/.flags"
 }
