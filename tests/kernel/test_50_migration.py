@@ -175,6 +175,16 @@ def connect_at_last(vm, port):
     return None
 
 
+@suite.case('/migrate/source-goes-on-when-the-destination-is-given-up')
+def _(lab):
+    vm, port = guest_on(lab, 'kernel'), lab.port()
+    host = vm.guest_to_host(port, 1, vm.listen(port))
+    vm.migrate_to('/dev/null')
+    vm.qmp.command('cont')
+    exchange(vm, 1, host, STREAM)
+    expect_new_connections(vm)
+
+
 # --- An old machine type -----------------------------------------------------
 
 @suite.case('/migrate/machine/pc-q35-5.0-to-our-backends-and-back')
