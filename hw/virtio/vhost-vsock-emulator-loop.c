@@ -123,6 +123,29 @@ static void loop_carry_out_orders(VSockEmulator *e)
 }
 
 /*
+ * Whether the driver did to a queue what it may: nothing, or set it up late.
+ * One that it moves in RAM is looked at in its new place; only virtio-pci tells
+ * of these, so that other transports' are seen here first.
+ */
+static bool loop_check_ring(VSockEmulator *e, int queue)
+{
+    VSockRing *noted = &e->orders.rings[queue];
+    VSockRing ring = vhost_vsock_emulator_get_ring(e, queue);
+
+    if (!ring.desc || (ring.size == noted->size && ring.desc == noted->desc &&
+                       ring.avail == noted->avail &&
+                       ring.used == noted->used)) {
+        return true;
+    }
+    if ((noted->desc && ring.size != noted->size) ||
+        !vhost_vsock_emulator_ring_is_ram(e, queue)) {
+        return false;
+    }
+    *noted = ring;
+    return true;
+}
+
+/*
  * A driver must not change the sizes of its queues, or its features, while it
  * uses them.  If it does, the rings are not touched any more.  With an iothread
  * a vCPU may do it while the library runs, and end its own QEMU.
@@ -137,15 +160,13 @@ static void loop_check_driver(VSockEmulator *e)
     }
     same = vdev->guest_features == e->orders.features;
     for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
-        /* One that is not enabled may get its size yet. */
-        same = same && (!virtio_queue_get_desc_addr(vdev, i) ||
-                        virtio_queue_get_num(vdev, i) == e->orders.sizes[i]);
+        same = same && loop_check_ring(e, i);
     }
     if (!same) {
         /* Not by virtio_error(): its interrupt may want the BQL, which whoever
          * waits for us holds. */
         error_report("vhost-vsock: CID %" PRIu64 ": the driver changed its "
-                     "queues' sizes or its features while it uses them",
+                     "queues or its features while it uses them",
                      e->vsock->guest_cid);
         vdev->broken = true;
         qemu_bh_schedule(e->broken_bh);

@@ -38,23 +38,39 @@ static bool range_is_ram(AddressSpace *as, hwaddr addr, hwaddr size,
     return true;
 }
 
-bool vhost_vsock_emulator_check_rings(VSockEmulator *e)
+VSockRing vhost_vsock_emulator_get_ring(VSockEmulator *e, int queue)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+
+    return (VSockRing) {
+        .size = virtio_queue_get_num(vdev, queue),
+        .desc = virtio_queue_get_desc_addr(vdev, queue),
+        .avail = virtio_queue_get_avail_addr(vdev, queue),
+        .used = virtio_queue_get_used_addr(vdev, queue),
+    };
+}
+
+bool vhost_vsock_emulator_ring_is_ram(VSockEmulator *e, int queue)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
     AddressSpace *as = vdev->dma_as;
 
+    return !virtio_queue_get_desc_addr(vdev, queue) ||
+           (range_is_ram(as, virtio_queue_get_desc_addr(vdev, queue),
+                         virtio_queue_get_desc_size(vdev, queue), false) &&
+            range_is_ram(as, virtio_queue_get_avail_addr(vdev, queue),
+                         virtio_queue_get_avail_size(vdev, queue), false) &&
+            range_is_ram(as, virtio_queue_get_used_addr(vdev, queue),
+                         virtio_queue_get_used_size(vdev, queue), true));
+}
+
+bool vhost_vsock_emulator_check_rings(VSockEmulator *e)
+{
     for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
-        if (!virtio_queue_get_desc_addr(vdev, i)) {
-            continue;
-        }
-        if (!range_is_ram(as, virtio_queue_get_desc_addr(vdev, i),
-                          virtio_queue_get_desc_size(vdev, i), false) ||
-            !range_is_ram(as, virtio_queue_get_avail_addr(vdev, i),
-                          virtio_queue_get_avail_size(vdev, i), false) ||
-            !range_is_ram(as, virtio_queue_get_used_addr(vdev, i),
-                          virtio_queue_get_used_size(vdev, i), true)) {
-            virtio_error(vdev, "vhost-vsock: CID %" PRIu64 ": virtqueue %d is "
-                         "not in guest RAM", e->vsock->guest_cid, i);
+        if (!vhost_vsock_emulator_ring_is_ram(e, i)) {
+            virtio_error(VIRTIO_DEVICE(e->vsock), "vhost-vsock: CID %" PRIu64
+                         ": virtqueue %d is not in guest RAM",
+                         e->vsock->guest_cid, i);
             return false;
         }
     }

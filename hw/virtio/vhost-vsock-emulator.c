@@ -22,10 +22,10 @@
 
 /* --- Start and stop ------------------------------------------------------- */
 
-static void note_queue_sizes(VSockEmulator *e)
+static void note_rings(VSockEmulator *e)
 {
     for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
-        e->wanted.sizes[i] = virtio_queue_get_num(VIRTIO_DEVICE(e->vsock), i);
+        e->wanted.rings[i] = vhost_vsock_emulator_get_ring(e, i);
     }
 }
 
@@ -47,7 +47,7 @@ static void look_up_rings(VSockEmulator *e)
         }
     }
     e->wanted.features = vdev->guest_features;
-    note_queue_sizes(e);
+    note_rings(e);
 }
 
 /*
@@ -118,7 +118,7 @@ static void emulator_post_load(VHostVSock *s)
     e->wanted.transport_reset = true;
 }
 
-/* The driver may set up a queue late. */
+/* The driver may set up a queue late; only PCI tells of it. */
 static void emulator_queue_enable(VHostVSock *s)
 {
     VSockEmulator *e = s->impl;
@@ -129,7 +129,7 @@ static void emulator_queue_enable(VHostVSock *s)
     if (e->wanted.running) {
         vhost_vsock_emulator_check_rings(e);
     }
-    note_queue_sizes(e);
+    note_rings(e);
     vhost_vsock_loop_sync(e);
 }
 

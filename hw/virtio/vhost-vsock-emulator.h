@@ -20,11 +20,19 @@ typedef struct VSockRefusalLog {
     unsigned int unsaid;  /* refusals since the last line */
 } VSockRefusalLog;
 
+/* Where the driver says a ring is; guest-physical addresses. */
+typedef struct VSockRing {
+    int size;
+    hwaddr desc; /* 0: the queue is not set up */
+    hwaddr avail;
+    hwaddr used;
+} VSockRing;
+
 /* A state the library should be in. */
 typedef struct VSockWish {
     bool driver_ok;
-    uint64_t features;    /* if driver_ok; and these queue sizes */
-    int sizes[VHOST_VSOCK_VQ_NUM];
+    uint64_t features;    /* if driver_ok; and these rings */
+    VSockRing rings[VHOST_VSOCK_VQ_NUM];
     bool running;         /* the VM runs, and the queues are attached */
 
     /* What happened on the way there; false again once the library knows. */
@@ -96,6 +104,11 @@ void vhost_vsock_loop_kick(VSockEmulator *e, unsigned int queue);
 /* --- vhost-vsock-emulator-queue.c ----------------------------------------- */
 
 extern const VskDevOps vhost_vsock_emulator_queue_ops;
+
+VSockRing vhost_vsock_emulator_get_ring(VSockEmulator *e, int queue);
+
+/* Whether all of it is in RAM, and can be written where it must be. */
+bool vhost_vsock_emulator_ring_is_ram(VSockEmulator *e, int queue);
 
 /*
  * Whether all rings that the driver set up are in RAM.  If not, the device is
