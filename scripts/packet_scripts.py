@@ -65,7 +65,7 @@ class Script:
     def excludes(self, backend):
         """Whether it is for other backends only."""
         return backend not in self.needs and \
-            any(need != 'seqpacket' for need in self.needs)
+            any(need not in ('seqpacket', 'pci') for need in self.needs)
 
     def parts(self, other):
         """Whether a step is for one of the emulator and @other alone."""

@@ -12,8 +12,35 @@
 /* How long a daemon may take to listen, to let go, to end; times "slow". */
 #define PATIENCE_MS 5000
 
-/* RAM of the guest with vhost-user: what "-machine pc" has by default. */
-#define RAM_MIB 128
+/* What machines with PCI have alike; a macro, as it initializes a constant. */
+#define ON_PCI                                                              \
+    .device = "vhost-vsock-pci",                                            \
+    .vhost_user_device = "vhost-user-vsock-pci",                            \
+    .place = "addr=04.0", .has_pci = true
+QEMU_BUILD_BUG_ON(VVT_PCI_SLOT != 4);
+
+/* On a PC the firmware ends at 4 GiB, and ours has 64 KiB. */
+#define PC_ROM_START ((UINT64_C(4) << 30) - 65536)
+
+static const VvtMachineType machine_types[VVT_MACHINE_NUM] = {
+    [VVT_MACHINE_PC] = {
+        .kind = VVT_MACHINE_PC, .name = "pc", ON_PCI,
+        .options = "", .ram_mib = 128, .rom_start = PC_ROM_START,
+        .can_unplug = true, .has_msi = true,
+    },
+    [VVT_MACHINE_MICROVM] = {
+        .kind = VVT_MACHINE_MICROVM, .name = "microvm",
+        .device = "vhost-vsock-device",
+        .vhost_user_device = "vhost-user-vsock-device",
+        .place = "bus=virtio-mmio-bus.0",
+        .options = "-global virtio-mmio.force-legacy=off",
+        .ram_mib = 128, .registers_size = 512,
+    },
+    [VVT_MACHINE_PSERIES] = {
+        .kind = VVT_MACHINE_PSERIES, .name = "pseries", ON_PCI,
+        .options = "-m 256", .ram_mib = 256,
+    },
+};
 
 static char *env_or_null(const char *name)
 {
@@ -39,7 +66,7 @@ static void G_GNUC_PRINTF(3, 4) cannot(VvtConfig *config, bool is_mistake,
 static const char *device_name(const VvtConfig *config)
 {
     return config->backend == VVT_BACKEND_VHOST_USER ?
-           "vhost-user-vsock-pci" : "vhost-vsock-pci";
+           config->machine->vhost_user_device : config->machine->device;
 }
 
 /*
@@ -115,11 +142,11 @@ static void check_backend(VvtConfig *config, bool asked)
     }
     if (config->backend == VVT_BACKEND_EMULATOR &&
         !config->has_backend_property) {
-        cannot(config, false, "this QEMU's vhost-vsock-pci has no emulator "
-               "(no property \"backend\")");
+        cannot(config, false, "this QEMU's %s has no emulator (no property "
+               "\"backend\")", device_name(config));
     } else if (config->backend == VVT_BACKEND_KERNEL && node) {
         cannot(config, false, "%s%s", config->has_backend_property ? "" :
-               "this QEMU's vhost-vsock-pci has no emulator (no property "
+               "this QEMU's device has no emulator (no property "
                "\"backend\"), and the kernel's is not there: ", node);
     }
 }
@@ -174,6 +201,22 @@ static bool read_daemon(VvtConfig *config)
     return true;
 }
 
+static bool read_machine(VvtConfig *config)
+{
+    g_autofree char *text = env_or_null("VHOST_VSOCK_TEST_MACHINE");
+    unsigned i;
+
+    for (i = 0; i < VVT_MACHINE_NUM; i++) {
+        if (!text || strcmp(text, machine_types[i].name) == 0) {
+            config->machine = &machine_types[i];
+            return true;
+        }
+    }
+    cannot(config, true, "VHOST_VSOCK_TEST_MACHINE=%s: pc, microvm or pseries "
+           "expected", text);
+    return false;
+}
+
 static bool read_seed(VvtConfig *config)
 {
     g_autofree char *text = env_or_null("VHOST_VSOCK_TEST_SEED");
@@ -211,7 +254,7 @@ static bool read_environment(VvtConfig *config, bool *ret_asked)
         return false;
     }
     config->iothread = iothread && iothread[0] == '1';
-    if (!read_seed(config)) {
+    if (!read_seed(config) || !read_machine(config)) {
         return false;
     }
     config->slow = factor;
@@ -310,12 +353,27 @@ uint64_t vvt_config_guest_cid(const VvtConfig *config)
     return config->backend == VVT_BACKEND_KERNEL ? 0x10000000 + getpid() : 3;
 }
 
+char *vvt_config_lacks(const VvtConfig *config, const VvtScript *script)
+{
+    if (script->backends && !(script->backends & (1u << config->backend))) {
+        return g_strdup_printf("is not for the backend \"%s\"",
+                               vvt_backend_name[config->backend]);
+    }
+    if (script->requires_pci && !config->machine->has_pci) {
+        return g_strdup("needs a PCI bus");
+    }
+    if (vvt_script_uses(script, VVT_OP_MSI) && !config->machine->has_msi) {
+        return g_strdup("needs interrupts by messages, of -machine pc");
+    }
+    return NULL;
+}
+
 char *vvt_config_device(const VvtConfig *config, uint64_t guest_cid,
                         const char *dir)
 {
     g_autoptr(GString) text = g_string_new(device_name(config));
 
-    g_string_append(text, ",id=vsock0,addr=04.0");
+    g_string_append_printf(text, ",id=vsock0,%s", config->machine->place);
     if (config->backend == VVT_BACKEND_VHOST_USER) {
         g_string_append(text, ",chardev=daemon0");
         return g_string_free(g_steal_pointer(&text), false);
@@ -346,16 +404,20 @@ char *vvt_config_qemu_args(const VvtConfig *config, uint64_t guest_cid,
 {
     g_autofree char *device = vvt_config_device(config, guest_cid, dir);
 
+    const VvtMachineType *type = config->machine;
+
     if (config->backend == VVT_BACKEND_VHOST_USER) {
         return g_strdup_printf("-accel qtest -accel tcg"
-                               " -machine pc,memory-backend=ram0 -nodefaults"
-                               " -m %u -object memory-backend-memfd,id=ram0,"
-                               "size=%uM,share=on"
+                               " -machine %s,memory-backend=ram0 -nodefaults"
+                               " %s -m %u -object memory-backend-memfd,"
+                               "id=ram0,size=%uM,share=on"
                                " -chardev socket,id=daemon0,path=%s/%s"
-                               " -device %s", RAM_MIB, RAM_MIB, dir,
+                               " -device %s", type->name, type->options,
+                               type->ram_mib, type->ram_mib, dir,
                                VVT_VHOST_SOCKET, device);
     }
-    return g_strdup_printf("-machine pc -nodefaults%s -device %s",
+    return g_strdup_printf("-machine %s -nodefaults %s%s -device %s",
+                           type->name, type->options,
                            config->iothread ? " -object iothread,id=io0" : "",
                            device);
 }

@@ -24,7 +24,34 @@ typedef enum VvtWaive {
     VVT_WAIVE_REFUSALS = 1 << 3, /* packets of no flow get no RST */
 } VvtWaive;
 
+/* The device's slot, where there is a PCI bus. */
+#define VVT_PCI_SLOT 4
+
+/* Machines that can be driven: what VvtMachineType.kind says. */
+typedef enum VvtMachineKind {
+    VVT_MACHINE_PC,
+    VVT_MACHINE_MICROVM, /* virtio-mmio, not legacy */
+    VVT_MACHINE_PSERIES, /* big-endian, PCI */
+    VVT_MACHINE_NUM
+} VvtMachineKind;
+
+typedef struct VvtMachineType {
+    VvtMachineKind kind;
+    const char *name;          /* for -machine */
+    const char *device;
+    const char *vhost_user_device;
+    const char *place;         /* properties that say where the device is */
+    const char *options;       /* more options of QEMU */
+    unsigned ram_mib;          /* the machine's default, or set by options */
+    uint64_t rom_start;        /* as far as our firmware; 0: no ROM */
+    uint32_t registers_size;   /* bytes that are the device's; 0: many */
+    bool has_pci;
+    bool can_unplug;
+    bool has_msi;
+} VvtMachineType;
+
 typedef struct VvtConfig {
+    const VvtMachineType *machine;
     VvtBackend backend;
     char **daemon;             /* its command line, for vhost-user only */
     uint32_t waive;
@@ -60,13 +87,19 @@ bool vvt_config_usable(const VvtConfig *config);
 /* A guest CID that suits the backend. */
 uint64_t vvt_config_guest_cid(const VvtConfig *config);
 
+/*
+ * Why a script cannot run with this backend, on this machine; NULL: it can,
+ * as far as is known before the device is there.
+ */
+char *vvt_config_lacks(const VvtConfig *config, const VvtScript *script);
+
 /* What follows -device. */
 char *vvt_config_device(const VvtConfig *config, uint64_t guest_cid,
                         const char *dir);
 
 /*
- * The options that make QEMU have the device: its address is 00:04.0, its id
- * vsock0.  @dir is where its sockets shall be, or the daemon's are.
+ * The options that make QEMU have the device, at the place that the machine's
+ * type says; its id is vsock0.  @dir is where its sockets shall be, or the daemon's are.
  */
 char *vvt_config_qemu_args(const VvtConfig *config, uint64_t guest_cid,
                            const char *dir);

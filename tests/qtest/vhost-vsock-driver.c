@@ -7,16 +7,10 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "libqtest.h"
-#include "libqos/libqos-pc.h"
-#include "libqos/malloc-pc.h"
-#include "libqos/pci-pc.h"
-#include "libqos/virtio-pci.h"
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_ring.h"
 #include "vhost-vsock-case.h"
 #include "vhost-vsock-driver.h"
-
-#define DEVICE_SLOT 4
 
 #define NAP_US 2000
 
@@ -43,9 +37,8 @@ struct VvtDriver {
     VvtTrace trace;
     void *trace_opaque;
     QTestState *qts;
-    QGuestAllocator alloc;
-    QPCIBus *bus;
-    QVirtioPCIDevice *dev;
+    VvtMachine *machine;
+    QVirtioDevice *vdev; /* NULL: unplugged */
     bool open;
     VvtRing *ring[VVT_QUEUES];
     GQueue rx_idle;      /* VvtChain, ours to offer */
@@ -95,21 +88,6 @@ static void start_qemu(VvtDriver *driver, const char *more)
     vvt_case_qemu_runs();
 }
 
-static void find_device(VvtDriver *driver)
-{
-    QPCIAddress addr = { .devfn = QPCI_DEVFN(DEVICE_SLOT, 0) };
-
-    driver->dev = virtio_pci_new(driver->bus, &addr);
-    g_assert_nonnull(driver->dev);
-    qvirtio_pci_device_enable(driver->dev);
-}
-
-static void lose_device(VvtDriver *driver)
-{
-    g_free(driver->dev->pdev);
-    g_clear_pointer(&driver->dev, g_free);
-}
-
 VvtDriver *vvt_driver_new(const VvtConfig *config, uint64_t guest_cid,
                           const char *dir, VvtTrace trace, void *opaque)
 {
@@ -127,9 +105,8 @@ VvtDriver *vvt_driver_new(const VvtConfig *config, uint64_t guest_cid,
     g_queue_init(&driver->tx_waiting);
 
     start_qemu(driver, "");
-    pc_alloc_init(&driver->alloc, driver->qts, ALLOC_NO_FLAGS);
-    driver->bus = qpci_new_pc(driver->qts, &driver->alloc);
-    find_device(driver);
+    driver->machine = vvt_machine_new(config, driver->qts);
+    driver->vdev = vvt_machine_find_device(driver->machine);
     return driver;
 }
 
@@ -150,9 +127,7 @@ void vvt_driver_free(VvtDriver *driver)
     vvt_flows_free(driver->flows);
     g_array_unref(driver->events);
     drop_received(driver);
-    lose_device(driver);
-    qpci_free_pc(driver->bus);
-    alloc_destroy(&driver->alloc);
+    vvt_machine_free(driver->machine);
     g_free(driver->dir);
     g_free(driver->error);
     g_free(driver);
@@ -170,12 +145,12 @@ VvtFlows *vvt_driver_flows(VvtDriver *driver)
 
 uint64_t vvt_driver_config_cid(VvtDriver *driver)
 {
-    return qvirtio_config_readq(&driver->dev->vdev, 0);
+    return qvirtio_config_readq(driver->vdev, 0);
 }
 
 uint64_t vvt_driver_offered(VvtDriver *driver)
 {
-    return qvirtio_get_features(&driver->dev->vdev);
+    return qvirtio_get_features(driver->vdev);
 }
 
 bool vvt_driver_is_open(const VvtDriver *driver)
@@ -198,9 +173,14 @@ GArray *vvt_driver_events(VvtDriver *driver)
     return driver->events;
 }
 
-QVirtioPCIDevice *vvt_driver_pci(VvtDriver *driver)
+VvtMachine *vvt_driver_machine(VvtDriver *driver)
 {
-    return driver->dev;
+    return driver->machine;
+}
+
+QVirtioDevice *vvt_driver_vdev(VvtDriver *driver)
+{
+    return driver->vdev;
 }
 
 VvtRing *vvt_driver_ring(VvtDriver *driver, unsigned queue)
@@ -218,7 +198,8 @@ const QVirtQueue *vvt_driver_queue(VvtDriver *driver, unsigned queue)
 uint64_t vvt_driver_raw_ram(VvtDriver *driver)
 {
     if (!driver->raw_ram) {
-        driver->raw_ram = guest_alloc(&driver->alloc, VVT_RAW_RAM);
+        driver->raw_ram = guest_alloc(vvt_machine_alloc(driver->machine),
+                                      VVT_RAW_RAM);
     }
     return driver->raw_ram;
 }
@@ -261,7 +242,7 @@ static void offer_idle_rx(VvtDriver *driver)
 
 static void negotiate(VvtDriver *driver, uint64_t features, uint32_t omit)
 {
-    QVirtioDevice *vdev = &driver->dev->vdev;
+    QVirtioDevice *vdev = driver->vdev;
 
     qvirtio_start_device(vdev);
     features |= 1ull << VIRTIO_F_VERSION_1;
@@ -286,7 +267,7 @@ void vvt_driver_open(VvtDriver *driver, uint64_t features, uint32_t omit,
                      unsigned event_chains)
 {
     const uint32_t rx_layout[] = { VVT_HDR_SIZE, VVT_RX_PAYLOAD };
-    QVirtioDevice *vdev = &driver->dev->vdev;
+    QVirtioDevice *vdev = driver->vdev;
     unsigned i;
 
     g_assert_false(driver->open);
@@ -294,7 +275,8 @@ void vvt_driver_open(VvtDriver *driver, uint64_t features, uint32_t omit,
     for (i = 0; i < VVT_QUEUES; i++) {
         /* The same for all QEMUs: some offer 1024. */
         vvt_raw_set_queue(driver, i, VVT_QUEUE_SIZE, VVT_RING_SIZE);
-        driver->ring[i] = vvt_ring_new(driver->qts, vdev, &driver->alloc, i);
+        driver->ring[i] = vvt_ring_new(driver->qts, vdev,
+                                       vvt_machine_alloc(driver->machine), i);
     }
     for (i = 0; i < VVT_RX_CHAINS; i++) {
         g_queue_push_tail(&driver->rx_idle,
@@ -320,7 +302,7 @@ void vvt_driver_open(VvtDriver *driver, uint64_t features, uint32_t omit,
 void vvt_driver_close(VvtDriver *driver)
 {
     if (driver->open) {
-        qvirtio_reset(&driver->dev->vdev);
+        qvirtio_reset(driver->vdev);
         vvt_driver_drop(driver);
     }
 }
@@ -406,7 +388,7 @@ bool vvt_driver_migrate(VvtDriver *driver, GString *ret_why)
         return false;
     }
     wait_for_status(driver->qts, "query-status", "running");
-    driver->bus->qts = driver->qts;
+    vvt_machine_set_qts(driver->machine, driver->qts);
     for (i = 0; driver->open && i < VVT_QUEUES; i++) {
         vvt_ring_set_qts(driver->ring[i], driver->qts);
     }
@@ -416,8 +398,8 @@ bool vvt_driver_migrate(VvtDriver *driver, GString *ret_why)
 void vvt_driver_unplug(VvtDriver *driver)
 {
     vvt_driver_drop(driver);
-    qpci_unplug_acpi_device_test(driver->qts, "vsock0", DEVICE_SLOT);
-    lose_device(driver);
+    vvt_machine_unplug(driver->machine, "vsock0");
+    driver->vdev = NULL;
 }
 
 /*
@@ -441,7 +423,7 @@ void vvt_driver_plug(VvtDriver *driver)
         }
         g_usleep(NAP_US);
     }
-    find_device(driver);
+    driver->vdev = vvt_machine_find_device(driver->machine);
 }
 
 void vvt_driver_system_reset(VvtDriver *driver)
@@ -449,8 +431,8 @@ void vvt_driver_system_reset(VvtDriver *driver)
     vvt_driver_drop(driver);
     qtest_qmp_assert_success(driver->qts, "{ 'execute': 'system_reset' }");
     qtest_qmp_eventwait(driver->qts, "RESET");
-    lose_device(driver);
-    find_device(driver);
+    vvt_machine_lose_device(driver->machine);
+    driver->vdev = vvt_machine_find_device(driver->machine);
 }
 
 /* --- Transmit ------------------------------------------------------------- */

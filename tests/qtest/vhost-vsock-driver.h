@@ -13,9 +13,9 @@
 
 #include "vhost-vsock-config.h"
 #include "vhost-vsock-flow.h"
+#include "vhost-vsock-machine.h"
 #include "vhost-vsock-raw.h"
 #include "vhost-vsock-ring.h"
-#include "libqos/virtio-pci.h"
 
 /* The queues, by their index. */
 enum { VVT_RX, VVT_TX, VVT_EVENT, VVT_QUEUES };
@@ -144,7 +144,8 @@ bool vvt_driver_rx_offer(VvtDriver *driver, const uint32_t *len, unsigned n,
 
 /* --- For scripts that do it all by themselves ----------------------------- */
 
-QVirtioPCIDevice *vvt_driver_pci(VvtDriver *driver);
+VvtMachine *vvt_driver_machine(VvtDriver *driver);
+QVirtioDevice *vvt_driver_vdev(VvtDriver *driver);
 
 /* NULL: the device is closed. */
 VvtRing *vvt_driver_ring(VvtDriver *driver, unsigned queue);

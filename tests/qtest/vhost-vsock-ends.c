@@ -183,27 +183,17 @@ static void run_case(VvtCase *c, const void *opaque)
 
 /* --- The cases ------------------------------------------------------------ */
 
-static bool uses(const VvtScript *script, VvtOp op)
-{
-    unsigned i;
-
-    for (i = 0; i < script->steps->len; i++) {
-        if (((VvtStep *)script->steps->pdata[i])->op == op) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool can(const VvtScript *script, VvtEnd end)
 {
     const VvtConfig *config = vvt_config_get();
 
-    if (script->backends && !(script->backends & (1u << config->backend))) {
+    g_autofree char *lacks = vvt_config_lacks(config, script);
+
+    if (lacks || (end == VVT_END_UNPLUG && !config->machine->can_unplug)) {
         return false;
     }
     if (end == VVT_END_PAUSES) {
-        return !uses(script, VVT_OP_QMP) && !uses(script, VVT_OP_MIGRATE);
+        return !vvt_script_uses(script, VVT_OP_QMP) && !vvt_script_uses(script, VVT_OP_MIGRATE);
     }
     return end != VVT_END_MIGRATE ||
            config->backend != VVT_BACKEND_VHOST_USER;

@@ -48,7 +48,7 @@ static bool once_in(Fuzz *f, uint32_t n)
 
 static bool is_packed(Fuzz *f)
 {
-    return vvt_driver_pci(f->driver)->vdev.features &
+    return vvt_driver_vdev(f->driver)->features &
            1ull << VIRTIO_F_RING_PACKED;
 }
 
@@ -234,24 +234,18 @@ static void act_features(Fuzz *f, unsigned queue)
 /* Any register of the device; they are below one another. */
 static void act_register(Fuzz *f, unsigned queue)
 {
-    QVirtioPCIDevice *dev = vvt_driver_pci(f->driver);
+    VvtMachine *machine = vvt_driver_machine(f->driver);
     uint64_t at = below(f, 5) * 4096 + below(f, once_in(f, 2) ? 64 : 4096);
+    unsigned size = 1u << below(f, 4);
 
-    switch (below(f, 4)) {
-    case 0:
-        qpci_io_writeb(dev->pdev, dev->bar, at, g_rand_int(f->dice));
-        break;
-    case 1:
-        qpci_io_writew(dev->pdev, dev->bar, at & ~1ull,
-                       g_rand_int(f->dice));
-        break;
-    case 2:
-        qpci_io_writel(dev->pdev, dev->bar, at & ~3ull,
-                       g_rand_int(f->dice));
-        break;
-    default:
-        qpci_io_readl(dev->pdev, dev->bar, at & ~3ull);
-        break;
+    if (f->run->config->machine->registers_size) {
+        at %= f->run->config->machine->registers_size;
+    }
+    if (size > 4) {
+        vvt_machine_peek(machine, at & ~3ull);
+    } else {
+        vvt_machine_poke(machine, at & ~(size - 1ull), size,
+                         g_rand_int(f->dice));
     }
 }
 

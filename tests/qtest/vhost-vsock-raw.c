@@ -3,86 +3,26 @@
  *
  * Descriptors and registers as a script writes them.
  *
- * Not by libqos, whose functions assert what is to be broken here; it is
- * asked where the registers are.
+ * Not by libqos, whose functions assert what is to be broken here.
  */
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "libqtest.h"
-#include "libqos/virtio-pci.h"
-#include "standard-headers/linux/virtio_pci.h"
+#include "standard-headers/linux/virtio_ring.h"
 #include "vhost-vsock-driver.h"
 #include "vhost-vsock-raw.h"
 
-/* What "-machine pc" has by default. */
-#define RAM_END (UINT64_C(128) << 20)
-
-/* The firmware ends at 4 GiB, and is not shorter than this. */
-#define ROM_START ((UINT64_C(4) << 30) - 65536)
-
 #define NOWHERE (UINT64_C(1) << 50)
 
-#define ISR_CONFIG 2
-
-/* Where a message interrupts the first CPU, by this vector. */
-#define MSI_ADDR   0xfee00000u
-#define MSI_VECTOR 0x41
-
-/* Where a field of the common configuration is, and how many bytes it has. */
-typedef struct Field {
-    uint32_t offset;
-    unsigned size;
-} Field;
-
-#define FIELD(NAME) { offsetof(struct virtio_pci_common_cfg, NAME),        \
-                      sizeof(((struct virtio_pci_common_cfg *)0)->NAME) }
-#define FIELD_64(NAME) { offsetof(struct virtio_pci_common_cfg, NAME), 8 }
-
-static const Field feature_select = FIELD(guest_feature_select);
-static const Field feature = FIELD(guest_feature);
-static const Field msix_config = FIELD(msix_config);
-static const Field device_status = FIELD(device_status);
-static const Field queue_select = FIELD(queue_select);
-static const Field queue_notify_off = FIELD(queue_notify_off);
-
-static const Field queue_regs[] = {
-    [VVT_QUEUE_SIZE] = FIELD(queue_size),
-    [VVT_QUEUE_DESC] = FIELD_64(queue_desc_lo),
-    [VVT_QUEUE_AVAIL] = FIELD_64(queue_avail_lo),
-    [VVT_QUEUE_USED] = FIELD_64(queue_used_lo),
-    [VVT_QUEUE_ENABLE] = FIELD(queue_enable),
-};
-G_STATIC_ASSERT(G_N_ELEMENTS(queue_regs) == VVT_QUEUE_REGS);
-
-static void write_field(VvtDriver *driver, const Field *field,
-                        uint64_t value)
-{
-    QVirtioPCIDevice *dev = vvt_driver_pci(driver);
-    uint64_t at = dev->common_cfg_offset + field->offset;
-
-    switch (field->size) {
-    case 1:
-        qpci_io_writeb(dev->pdev, dev->bar, at, value);
-        break;
-    case 2:
-        qpci_io_writew(dev->pdev, dev->bar, at, value);
-        break;
-    case 8:
-        qpci_io_writel(dev->pdev, dev->bar, at + 4, value >> 32);
-        /* fall through */
-    case 4:
-        qpci_io_writel(dev->pdev, dev->bar, at, value);
-        break;
-    default:
-        g_assert_not_reached();
-    }
-}
+G_STATIC_ASSERT(VVT_REG_QUEUE_SIZE + VVT_QUEUE_REGS == VVT_REG_NUM);
 
 bool vvt_raw_resolve(VvtDriver *driver, unsigned queue, const VvtAddr *addr,
                      uint64_t *ret_addr, GString *ret_why)
 {
     const QVirtQueue *vq = vvt_driver_queue(driver, queue);
+    VvtMachine *machine = vvt_driver_machine(driver);
+    const VvtMachineType *type = vvt_machine_type(machine);
     uint64_t base = 0;
 
     switch (addr->place) {
@@ -101,14 +41,13 @@ bool vvt_raw_resolve(VvtDriver *driver, unsigned queue, const VvtAddr *addr,
         base = vvt_driver_raw_ram(driver);
         break;
     case VVT_PLACE_RAM_END:
-        base = RAM_END;
+        base = (uint64_t)type->ram_mib << 20;
         break;
     case VVT_PLACE_ROM:
-        base = ROM_START;
+        base = type->rom_start ?: vvt_machine_registers(machine);
         break;
     case VVT_PLACE_BAR:
-        base = vvt_driver_pci(driver)->bar.addr +
-               vvt_driver_pci(driver)->common_cfg_offset;
+        base = vvt_machine_registers(machine);
         break;
     case VVT_PLACE_NOWHERE:
         base = NOWHERE;
@@ -136,62 +75,45 @@ void vvt_raw_write_desc(VvtDriver *driver, uint64_t at, uint64_t addr,
 void vvt_raw_set_queue(VvtDriver *driver, unsigned queue, VvtQueueReg reg,
                        uint64_t value)
 {
-    write_field(driver, &queue_select, queue);
-    write_field(driver, &queue_regs[reg], value);
+    VvtMachine *machine = vvt_driver_machine(driver);
+
+    vvt_machine_write(machine, VVT_REG_QUEUE_SELECT, queue);
+    vvt_machine_write(machine, VVT_REG_QUEUE_SIZE + reg, value);
 }
 
 void vvt_raw_set_features(VvtDriver *driver, uint64_t features)
 {
-    write_field(driver, &feature_select, 0);
-    write_field(driver, &feature, features & UINT32_MAX);
-    write_field(driver, &feature_select, 1);
-    write_field(driver, &feature, features >> 32);
+    VvtMachine *machine = vvt_driver_machine(driver);
+
+    vvt_machine_write(machine, VVT_REG_FEATURE_SELECT, 0);
+    vvt_machine_write(machine, VVT_REG_FEATURE, features & UINT32_MAX);
+    vvt_machine_write(machine, VVT_REG_FEATURE_SELECT, 1);
+    vvt_machine_write(machine, VVT_REG_FEATURE, features >> 32);
 }
 
 void vvt_raw_set_status(VvtDriver *driver, uint8_t status)
 {
-    write_field(driver, &device_status, status);
+    vvt_machine_write(vvt_driver_machine(driver), VVT_REG_STATUS, status);
 }
 
 uint8_t vvt_raw_status(VvtDriver *driver)
 {
-    QVirtioDevice *vdev = &vvt_driver_pci(driver)->vdev;
+    QVirtioDevice *vdev = vvt_driver_vdev(driver);
 
     return vdev->bus->get_status(vdev);
 }
 
 void vvt_raw_use_msi(VvtDriver *driver)
 {
-    QPCIDevice *pdev = vvt_driver_pci(driver)->pdev;
-    const uint32_t entry[] = { MSI_ADDR, 0, MSI_VECTOR, 0 };
-    size_t i;
-
-    if (!pdev->msix_enabled) {
-        qpci_msix_enable(pdev);
-    }
-    for (i = 0; i < G_N_ELEMENTS(entry); i++) {
-        qpci_io_writel(pdev, pdev->msix_table_bar,
-                       pdev->msix_table_off + i * sizeof(*entry), entry[i]);
-    }
-    write_field(driver, &msix_config, 0);
+    vvt_machine_use_msi(vvt_driver_machine(driver));
 }
 
 bool vvt_raw_config_interrupt(VvtDriver *driver)
 {
-    QVirtioPCIDevice *dev = vvt_driver_pci(driver);
-
-    return qpci_io_readb(dev->pdev, dev->bar, dev->isr_cfg_offset) &
-           ISR_CONFIG;
+    return vvt_machine_config_interrupt(vvt_driver_machine(driver));
 }
 
 void vvt_raw_kick(VvtDriver *driver, unsigned queue)
 {
-    QVirtioPCIDevice *dev = vvt_driver_pci(driver);
-    uint16_t off;
-
-    write_field(driver, &queue_select, queue);
-    off = qpci_io_readw(dev->pdev, dev->bar, dev->common_cfg_offset +
-                        queue_notify_off.offset);
-    qpci_io_writew(dev->pdev, dev->bar, dev->notify_cfg_offset +
-                   off * dev->notify_off_multiplier, queue);
+    vvt_machine_kick(vvt_driver_machine(driver), queue);
 }

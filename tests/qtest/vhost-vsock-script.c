@@ -290,6 +290,10 @@ static bool parse_requires(const Place *at, const QDict *dict,
             script->requires_seqpacket = true;
             continue;
         }
+        if (strcmp(name, "pci") == 0) {
+            script->requires_pci = true;
+            continue;
+        }
         for (b = 0; b < VVT_BACKEND_NUM; b++) {
             if (strcmp(name, vvt_backend_name[b]) == 0) {
                 break;
@@ -403,6 +407,18 @@ VvtScript *vvt_script_load(const char *path, GError **errp)
         return NULL;
     }
     return vvt_script_parse(path, text, errp);
+}
+
+bool vvt_script_uses(const VvtScript *script, VvtOp op)
+{
+    unsigned i;
+
+    for (i = 0; i < script->steps->len; i++) {
+        if (((VvtStep *)script->steps->pdata[i])->op == op) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void vvt_script_free(VvtScript *script)

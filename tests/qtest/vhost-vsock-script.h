@@ -167,6 +167,7 @@ typedef struct VvtScript {
     char *description;
     uint32_t backends;     /* those it is for, as bits */
     bool requires_seqpacket;
+    bool requires_pci;
     uint64_t guest_cid;    /* 0: the runner chooses */
     char *options;         /* properties of the device; NULL: the defaults */
     GPtrArray *steps;      /* of VvtStep */
@@ -177,6 +178,9 @@ VvtScript *vvt_script_load(const char *path, GError **errp);
 VvtScript *vvt_script_parse(const char *path, const char *text,
                             GError **errp);
 void vvt_script_free(VvtScript *script);
+
+/* Whether some step is an @op. */
+bool vvt_script_uses(const VvtScript *script, VvtOp op);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvtScript, vvt_script_free)
 

@@ -253,8 +253,10 @@ static bool strike(Storm *s)
         vvt_driver_system_reset(driver);
         break;
     case 14 ... 19:
-        vvt_driver_unplug(driver);
-        vvt_driver_plug(driver);
+        if (s->run.config->machine->can_unplug) {
+            vvt_driver_unplug(driver);
+            vvt_driver_plug(driver);
+        }
         break;
     case 20:
         return !emulator || vvt_driver_migrate(driver, s->run.why);

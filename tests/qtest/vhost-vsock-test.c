@@ -14,6 +14,8 @@
  *   VHOST_VSOCK_TEST_DATA     scripts and directories, with ':' between
  *   VHOST_VSOCK_TEST_BACKEND  emulator, kernel or vhost-user; by default
  *                             the emulator where QEMU has it
+ *   VHOST_VSOCK_TEST_MACHINE  pc, microvm (virtio-mmio) or pseries (of
+ *                             qemu-system-ppc64, big-endian); default: pc
  *   VHOST_VSOCK_TEST_DAEMON   command line of the daemon for vhost-user; by
  *                             default one beside this executable, or in PATH
  *   VHOST_VSOCK_TEST_WAIVE    names, ok-port, end, refusals, with ','
@@ -33,10 +35,11 @@
 #include "vhost-vsock-storm.h"
 
 #define USAGE                                                                \
-    "Replays packet scripts against QEMU's vhost-vsock-pci, TAP on stdout.\n" \
+    "Replays packet scripts against QEMU's vhost-vsock, TAP on stdout.\n" \
     "  vhost-vsock-test [OPTION...] [SCRIPT OR DIRECTORY...]\n"              \
     "Environment: QTEST_QEMU_BINARY, VHOST_VSOCK_TEST_DATA,\n"               \
     "VHOST_VSOCK_TEST_BACKEND (emulator, kernel, vhost-user),\n"             \
+    "VHOST_VSOCK_TEST_MACHINE (pc, microvm, pseries),\n"                     \
     "VHOST_VSOCK_TEST_DAEMON, VHOST_VSOCK_TEST_WAIVE (names, ok-port, end,\n" \
     "refusals), VHOST_VSOCK_TEST_SEED, VHOST_VSOCK_TEST_SLOW,\n"             \
     "VHOST_VSOCK_TEST_ENDS, VHOST_VSOCK_TEST_STORM, VHOST_VSOCK_TEST_MANY,\n" \
@@ -51,6 +54,7 @@ static void run_case(gconstpointer data)
     const char *path = data;
     g_autoptr(GError) error = NULL;
     g_autoptr(VvtScript) script = vvt_script_load(path, &error);
+    g_autofree char *lacks = NULL;
     const VvtConfig *config;
 
     if (!script) {
@@ -65,12 +69,9 @@ static void run_case(gconstpointer data)
     if (!vvt_config_usable(config)) {
         return;
     }
-    if (script->backends && !(script->backends & (1u << config->backend))) {
-        g_autofree char *why =
-            g_strdup_printf("is not for the backend \"%s\"",
-                            vvt_backend_name[config->backend]);
-
-        g_test_skip(why);
+    lacks = vvt_config_lacks(config, script);
+    if (lacks) {
+        g_test_skip(lacks);
         return;
     }
     vvt_case_test(vvt_run_script, script, CASE_TIMEOUT_S * config->slow);
