@@ -99,7 +99,8 @@ char *vvt_config_device(const VvtConfig *config, uint64_t guest_cid,
 
 /*
  * The options that make QEMU have the device, at the place that the machine's
- * type says; its id is vsock0.  @dir is where its sockets shall be, or the daemon's are.
+ * type says; its id is vsock0.  @dir is where its sockets shall be, or the
+ * daemon's are.
  */
 char *vvt_config_qemu_args(const VvtConfig *config, uint64_t guest_cid,
                            const char *dir);

@@ -193,7 +193,8 @@ static bool can(const VvtScript *script, VvtEnd end)
         return false;
     }
     if (end == VVT_END_PAUSES) {
-        return !vvt_script_uses(script, VVT_OP_QMP) && !vvt_script_uses(script, VVT_OP_MIGRATE);
+        return !vvt_script_uses(script, VVT_OP_QMP) &&
+               !vvt_script_uses(script, VVT_OP_MIGRATE);
     }
     return end != VVT_END_MIGRATE ||
            config->backend != VVT_BACKEND_VHOST_USER;

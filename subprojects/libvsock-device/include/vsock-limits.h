@@ -6,9 +6,9 @@
  * Each says its unit, why it is there and why this large ("Why"), what happens
  * when it is reached ("Then"), the tests that reach it ("Tests"), and, where it
  * has one, its row in the table for users ("Row"), which is in
- * docs/system/devices/vhost-vsock.rst.  Where QEMU has this file, it has not all
- * of these tests; the repository that QEMU has it from does, and holds all that
- * against sources, tests and table by its test-limits.py.
+ * docs/system/devices/vhost-vsock.rst.  QEMU's tree has not all of these tests;
+ * the repository that it has this file from does, and its test-limits.py holds
+ * all that against sources, tests and table.
  *
  * Those that can be set have a VSK_LEAST_ and a VSK_MOST_; beyond these
  * vsk_dev_new() fails, VSK_ERROR_INVALID.
