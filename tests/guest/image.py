@@ -43,7 +43,8 @@ class Image:
              '--add', f'{agent}:/etc/guest-init',
              '--add', f'{nc}:/bin/nc-vsock',
              '--add-package', 'qemu-guest-agent',
-             '--add-module', 'vsock_loopback'],
+             '--add-module', 'vsock_loopback',
+             '--add-module', 'virtio_mmio'],
             env=dict(os.environ, BUILD=self.build))
 
     def check(self):
