@@ -145,7 +145,7 @@ class Contents:
                 files += [os.path.join(folder, name)
                           for folder, _, names in os.walk(path)
                           for name in names if name.endswith('.so')]
-            elif os.access(path, os.X_OK):
+            elif path.endswith('.so') or os.access(path, os.X_OK):
                 files.append(path)
         text = self.run(['ldd', *files])
         missing = re.search(r'(\S+) => not found', text)
