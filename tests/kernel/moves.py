@@ -23,6 +23,7 @@ MACHINE = 'pc-i440fx-7.2'
 MUCH = 10000 * MB
 PIECE = 65536
 SNAPSHOT = 'moved'
+WRONG_BYTES = 'wrong bytes'
 # Slots of the guest's agent.
 LISTENERS = {STREAM: 950, SEQPACKET: 951}
 KINDS = STREAM, SEQPACKET
@@ -71,9 +72,10 @@ class Moved(Vm):
         return new
 
     def by_file(self, kind, cid):
-        """Saved, ended, and restored; returns the guest there."""
+        """Stopped, saved, ended, and restored; returns the guest there."""
         path = os.path.join(self.lab.dir, 'saved')
         self.lab.remove_later(path)
+        self.qmp.command('stop')
         self.migrate_to(path)
         self.quit()
         return self.restored(kind, cid, '-incoming', f'exec:cat {path}')
@@ -100,15 +102,21 @@ class Moved(Vm):
         self.agent_left = self.agent
         super().quit()
 
-    def by_socket(self, kind, cid):
-        """Moved while it runs; the QEMU that had it goes on without."""
+    def by_socket(self, kind, cid, late=None):
+        """Moved while it runs; the QEMU that had it goes on without.
+
+        @late is called when most of the memory is there.
+        """
         path = os.path.join(self.lab.dir, 'socket')
         self.lab.remove_later(path)
         new = self.destination(kind, cid)
         new.start('-S', '-incoming', f'unix:{path}')
-        self.qmp.command('migrate-set-parameters', downtime_limit=2000,
-                         max_bandwidth=1 << 40)
+        self.set_migration(8 << 20 if late else 1 << 40)
         self.qmp.command('migrate', uri=f'unix:{path}')
+        if late:
+            until(self.is_most_there, 'most of the memory is there', 60, 0.05)
+            late()
+            self.set_migration(1 << 40)
         until(self._migration_done, 'migration', 60, 0.05)
         until(new.has_arrived, 'the guest arrives', 60, 0.05)
         self.agent.sock.shutdown(socket.SHUT_RDWR)
@@ -118,6 +126,31 @@ class Moved(Vm):
     def shares_node(self, kind):
         """Whether the one QEMU would have to take the CID from the other."""
         return 'emulator' not in (self.kind, kind)
+
+    def set_migration(self, bandwidth):
+        self.qmp.command('migrate-set-parameters', downtime_limit=2000,
+                         max_bandwidth=bandwidth)
+
+    def is_most_there(self):
+        ram = self.qmp.command('query-migrate').get('ram', {})
+        return 0 < ram.get('remaining', 0) < ram['total'] / 8
+
+    def ram(self, at, size):
+        """Guest memory, in pages."""
+        path = self.file('ram')
+        self.qmp.command('pmemsave', val=at, size=size, filename=path)
+        with open(path, 'rb') as file:
+            pages = list(iter(lambda: file.read(4096), b''))
+        os.unlink(path)
+        return pages
+
+    def pages_unlike(self, other):
+        """Those that differ; both guests are stopped."""
+        step = 32 << 20
+        return [hex(at + 4096 * n)
+                for at in range(0, self.MEMORY_MB << 20, step)
+                for n, (mine, its) in enumerate(zip(
+                    self.ram(at, step), other.ram(at, step))) if mine != its]
 
     def has_arrived(self):
         if not self.is_alive():
@@ -218,12 +251,14 @@ class Scene:
 
 
 def guest_outcome(pending):
-    """What became of a call of the guest; what came must be the pattern's."""
+    """What became of a call of the guest."""
     try:
         fields = pending.wait(20)
     except GuestError as error:
         equal(error.fields.get('bad', '-1'), '-1', 'the byte that is wrong')
         return error.name
+    if fields.get('bad', '-1') != '-1':
+        return WRONG_BYTES
     return 'EOF' if fields.get('eof') == '1' else str(fields)
 
 

@@ -11,10 +11,11 @@ import contextlib
 import threading
 import time
 
+import pattern
 from guest_socket import expect_no_complaint
 from hosts import HOST_CID, SEQPACKET, STREAM
-from moves import (KINDS, LISTENERS, MACHINE, Moved, Scene, exchange,
-                   expect_new_connections)
+from moves import (KINDS, LISTENERS, MACHINE, WRONG_BYTES, Moved, Scene,
+                   exchange, expect_new_connections)
 from node import Bare, device, open_fd
 from tap import Suite, check, contains, equal
 
@@ -25,8 +26,8 @@ OLD_MACHINE = 'pc-q35-5.0'
 CID, OTHER_CID = 90, 91
 
 # Every way from one to another, each beginning where the one before ended.
-TOUR = ['stock', 'stock', 'kernel', 'kernel', 'emulator', 'emulator', 'stock',
-        'emulator', 'kernel', 'stock']
+TOUR = ['stock', 'stock', 'kernel', 'kernel', 'stock', 'emulator', 'kernel',
+        'emulator', 'emulator', 'stock']
 
 # What Linux tells programs of a connection that the event ended.
 WAITED = {'ECONNRESET'}
@@ -41,6 +42,9 @@ ALLOWED = {
     'recv afterwards': LATE,
     'send afterwards': LATE,
 }
+# Linux's vhost_vsock does not log what it writes to the guest's memory.  What it
+# wrote while the guest ran on, after the page was sent, stays behind.
+MAY_BE_LEFT_BEHIND = 'a receive under way'
 HOST_RECEIVES = {'ECONNRESET', 'EOF'}
 HOST_SENDS = {'ECONNRESET', 'EPIPE'}
 
@@ -68,7 +72,9 @@ def expect_move(how, vm, new, guest, host):
     """Check what was seen, and the guest's state on the QEMU @new."""
     equal(new.cid_seen(), new.cid, 'CID in the guest')
     for what, got in guest.items():
-        check(set(got) <= ALLOWED[what], f'{what}: {got}')
+        also = {WRONG_BYTES} if (how, what) == ('socket', MAY_BE_LEFT_BEHIND) \
+            and vm.kind != 'emulator' else set()
+        check(set(got) <= ALLOWED[what] | also, f'{what}: {got}')
     check(set(host[0]) <= HOST_RECEIVES and set(host[1]) <= HOST_SENDS,
           f'host programs: {host}')
     expect_new_connections(new)
@@ -99,12 +105,29 @@ def move_by_socket(vm, target):
     return new
 
 
+def leave_no_bytes_behind(lab):
+    """Bytes that came when their pages were on the other side already."""
+    vm, port = guest_on(lab, 'emulator'), lab.port()
+    host = vm.guest_to_host(port, 1, vm.listen(port))
+    new = vm.by_socket('emulator', vm.cid,
+                       lambda: host.sendall(pattern.data(2, 100000)))
+    # KVM itself writes to one, for its clock.
+    pages = vm.pages_unlike(new)
+    check(len(pages) <= 1, f'pages differ: {pages}')
+    new.go_on()
+    vm.quit()
+    expect_new_connections(new)
+
+
 def add_cases():
     for how, move in (('file', move_by_file), ('socket', move_by_socket)):
         for source, target in zip(TOUR, TOUR[1:]):
             @suite.case(f'/migrate/{how}/{source}-to-{target}')
             def _(lab, move=move, source=source, target=target):
                 move(guest_on(lab, source), target)
+            if (how, source, target) == ('socket', 'emulator', 'emulator'):
+                suite.case('/migrate/socket/emulator-leaves-no-bytes-behind')(
+                    leave_no_bytes_behind)
 
 
 add_cases()
