@@ -22,6 +22,8 @@ STOCK = '/stock/qemu-system-x86_64'
 MACHINE = 'pc-i440fx-7.2'
 MUCH = 10000 * MB
 PIECE = 65536
+# Far above the few seconds that it takes: machines are busy at times.
+MOVE_TIMEOUT_S = 150
 SNAPSHOT = 'moved'
 WRONG_BYTES = 'wrong bytes'
 # Slots of the guest's agent.
@@ -38,7 +40,7 @@ class StockHost(KernelHost):
 
 # The QEMU that has the guest: Debian's, or ours with one of its backends.
 QEMUS = {'stock': (STOCK, StockHost), 'kernel': (None, KernelHost),
-                 'emulator': (None, EmulatorHost)}
+         'emulator': (None, EmulatorHost)}
 
 
 class Moved(Vm):
@@ -76,7 +78,7 @@ class Moved(Vm):
         path = os.path.join(self.lab.dir, 'saved')
         self.lab.remove_later(path)
         self.qmp.command('stop')
-        self.migrate_to(path)
+        self.migrate_to(path, MOVE_TIMEOUT_S)
         self.quit()
         return self.restored(kind, cid, '-incoming', f'exec:cat {path}')
 
@@ -94,7 +96,7 @@ class Moved(Vm):
     def restored(self, kind, cid, *options):
         new = self.destination(kind, cid)
         new.start('-S', *options)
-        until(new.has_arrived, 'the guest is restored', 60, 0.05)
+        until(new.has_arrived, 'the guest is restored', MOVE_TIMEOUT_S, 0.05)
         new.agent.follow(self.agent_left)
         return new
 
@@ -114,11 +116,12 @@ class Moved(Vm):
         self.set_migration(8 << 20 if late else 1 << 40)
         self.qmp.command('migrate', uri=f'unix:{path}')
         if late:
-            until(self.is_most_there, 'most of the memory is there', 60, 0.05)
+            until(self.is_most_there, 'most of the memory is there',
+                  MOVE_TIMEOUT_S, 0.05)
             late()
             self.set_migration(1 << 40)
-        until(self._migration_done, 'migration', 60, 0.05)
-        until(new.has_arrived, 'the guest arrives', 60, 0.05)
+        until(self._migration_done, 'migration', MOVE_TIMEOUT_S, 0.05)
+        until(new.has_arrived, 'the guest arrives', MOVE_TIMEOUT_S, 0.05)
         self.agent.sock.shutdown(socket.SHUT_RDWR)
         new.agent.follow(self.agent)
         return new
@@ -132,8 +135,8 @@ class Moved(Vm):
                          max_bandwidth=bandwidth)
 
     def is_most_there(self):
-        ram = self.qmp.command('query-migrate').get('ram', {})
-        return 0 < ram.get('remaining', 0) < ram['total'] / 8
+        ram = self.qmp.command('query-migrate').get('ram')
+        return ram and ram['remaining'] < ram['total'] / 8
 
     def ram(self, at, size):
         """Guest memory, in pages."""
