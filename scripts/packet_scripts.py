@@ -44,6 +44,10 @@ def read(path):
         return f.read()
 
 
+# What _requires may hold that is no backend.
+NOT_BACKENDS = ('seqpacket', 'pci', 'little-endian')
+
+
 class Script:
     """What a packet script says about itself."""
 
@@ -65,7 +69,7 @@ class Script:
     def excludes(self, backend):
         """Whether it is for other backends only."""
         return backend not in self.needs and \
-            any(need not in ('seqpacket', 'pci') for need in self.needs)
+            any(need not in NOT_BACKENDS for need in self.needs)
 
     def parts(self, other):
         """Whether a step is for one of the emulator and @other alone."""

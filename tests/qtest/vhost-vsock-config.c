@@ -38,7 +38,7 @@ static const VvtMachineType machine_types[VVT_MACHINE_NUM] = {
     },
     [VVT_MACHINE_PSERIES] = {
         .kind = VVT_MACHINE_PSERIES, .name = "pseries", ON_PCI,
-        .options = "-m 256", .ram_mib = 256,
+        .options = "-m 256", .ram_mib = 256, .big_endian = true,
     },
 };
 
@@ -361,6 +361,10 @@ char *vvt_config_lacks(const VvtConfig *config, const VvtScript *script)
     }
     if (script->requires_pci && !config->machine->has_pci) {
         return g_strdup("needs a PCI bus");
+    }
+    if (script->requires_little_endian && config->machine->big_endian) {
+        return g_strdup("needs rings that are little-endian without "
+                        "VERSION_1, too");
     }
     if (vvt_script_uses(script, VVT_OP_MSI) && !config->machine->has_msi) {
         return g_strdup("needs interrupts by messages, of -machine pc");

@@ -45,6 +45,7 @@ typedef struct VvtMachineType {
     unsigned ram_mib;          /* the machine's default, or set by options */
     uint64_t rom_start;        /* as far as our firmware; 0: no ROM */
     uint32_t registers_size;   /* bytes that are the device's; 0: many */
+    bool big_endian;
     bool has_pci;
     bool can_unplug;
     bool has_msi;

@@ -294,6 +294,10 @@ static bool parse_requires(const Place *at, const QDict *dict,
             script->requires_pci = true;
             continue;
         }
+        if (strcmp(name, "little-endian") == 0) {
+            script->requires_little_endian = true;
+            continue;
+        }
         for (b = 0; b < VVT_BACKEND_NUM; b++) {
             if (strcmp(name, vvt_backend_name[b]) == 0) {
                 break;

@@ -168,6 +168,7 @@ typedef struct VvtScript {
     uint32_t backends;     /* those it is for, as bits */
     bool requires_seqpacket;
     bool requires_pci;
+    bool requires_little_endian; /* of the machine */
     uint64_t guest_cid;    /* 0: the runner chooses */
     char *options;         /* properties of the device; NULL: the defaults */
     GPtrArray *steps;      /* of VvtStep */
