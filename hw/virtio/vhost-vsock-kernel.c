@@ -1,9 +1,6 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * After vhost-vsock.c and vhost-vsock-common.c,
- * Copyright 2015-2020 Red Hat, Inc.
- *
  * The kernel backend of vhost-vsock: RX and TX belong to the host's
  * vhost_vsock, the event queue stays here.
  *

@@ -1,11 +1,6 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Copyright 2015 Red Hat, Inc.
- *
- * Authors:
- *  Stefan Hajnoczi <stefanha@redhat.com>
- *
  * The virtio socket device "vhost-vsock-device", for transports that embed it.
  */
 
