@@ -5,7 +5,7 @@
 BUILD ?= build
 
 # Variables that the scripts read; give them on the command line.
-export QEMU QEMU_CONFIGURE BUILD JOBS KVM GUEST_CID SUITES V
+export QEMU QEMU_CONFIGURE BUILD JOBS KVM GUEST_CID SUITES V AUTHOR
 
 .PHONY: all help qemu lib tools daemon run check fuzz install clean distclean \
         patches check-series

@@ -88,12 +88,12 @@ class World:
         with open(os.path.join(self.top, name), encoding='utf-8') as f:
             return f.read()
 
-    def run(self, code=0, out='out'):
+    def run(self, code=0, out='out', **env):
         run = subprocess.run(
             ['/usr/bin/python3', os.path.join(self.top, 'scripts',
                                               'write-series'),
              '1.0', os.path.join(self.top, 'source'),
-             os.path.join(self.top, out)],
+             os.path.join(self.top, out)], env=dict(os.environ, **env),
             capture_output=True, text=True, check=False)
         equal(run.returncode, code, run.stderr)
         return run.stdout + run.stderr
@@ -177,6 +177,32 @@ def header():
         check(re.match(r'Description: Do it\n Because\.\nForwarded: no\n'
                        r'Author: .+\n(Last-Update: [-\d]{10}\n)?\n--- ',
                        w.read('out/lib.patch')), w.read('out/lib.patch'))
+
+
+@suite.case('/series/author-can-be-named')
+def author():
+    with world() as w:
+        w.run(AUTHOR='A. Packager <a@example.org>')
+        contains(w.read('out/lib.patch'),
+                 '\nAuthor: A. Packager <a@example.org>\n')
+
+
+@suite.case('/series/what-is-not-committed-is-told-and-gets-no-date')
+def dirty():
+    with world() as w:
+        def git(*args):
+            subprocess.run(['git', '-C', w.top, '-c', 'user.name=A',
+                            '-c', 'user.email=a@example.org', *args],
+                           check=True, capture_output=True)
+
+        git('init')
+        git('add', 'lib', 'hw', 'patches', 'scripts')
+        git('commit', '-m', 'all')
+        check('warning' not in w.run(), 'a warning')
+        contains(w.read('out/lib.patch'), '\nLast-Update: ')
+        w.write('lib/new.c', 'new\n')
+        contains(w.run(), 'not committed:\n?? lib/new.c\n')
+        check('Last-Update' not in w.read('out/lib.patch'), 'it has a date')
 
 
 @suite.case('/series/an-old-patch-does-not-stay-in-the-folder')
