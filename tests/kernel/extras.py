@@ -95,4 +95,21 @@ def stock_qemu(contents):
               if '/ld-linux' not in path)]
 
 
-EXTRAS = {'migration': Extra('migration', stock_qemu, memory_mb=1400)}
+def libvirt(contents):
+    """Debian's libvirtd, its driver for QEMU and virsh; and our tests, with
+    the page that has their XML.  The helper saves and restores domains."""
+    lib = '/usr/lib/x86_64-linux-gnu/libvirt/connection-driver'
+    files = [(path, path) for path in (
+        '/usr/sbin/libvirtd', '/usr/bin/virsh', '/usr/share/libvirt/cpu_map',
+        '/usr/lib/libvirt/libvirt_iohelper',
+        f'{lib}/libvirt_driver_qemu.so')]
+    files += contents.libraries([path for path, _ in files])
+    page = 'docs/system/devices/vhost-vsock.rst'
+    tests = os.path.join(TOP, 'tests', 'libvirt')
+    return files + [(os.path.join(TOP, page), f'/{page}')] + \
+        [(os.path.join(tests, name), f'/tests/libvirt/{name}')
+         for name in sorted(os.listdir(tests)) if name.endswith('.py')]
+
+
+EXTRAS = {'migration': Extra('migration', stock_qemu, memory_mb=1400),
+          'libvirt': Extra('libvirt', libvirt, memory_mb=1700)}

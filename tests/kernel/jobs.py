@@ -26,7 +26,8 @@ class Job:
 def make_jobs(contents, pattern, parts):
     """All jobs with a test whose name fits, the replay suite in @parts."""
     jobs = [guest_job(pattern)]
-    jobs += [case_job(name, pattern) for name in ('device', 'migration')]
+    jobs += [case_job(name, pattern)
+             for name in ('device', 'migration', 'libvirt')]
     tests = [test for test in replay_tests(contents)
              if re.search(pattern, test)]
     jobs += [replay_job(f'replay-{part + 1}', tests[part::parts])

@@ -13,6 +13,9 @@ from agent import Agent, GuestError
 from tap import until
 from vm import Vm
 
+# From Linux 6.17 on it is that of the loopback transport.
+NO_CID = (socket.VMADDR_CID_ANY, 1)
+HOTPLUG_TIMEOUT_S = 40
 QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
 SKELETON = '''
 <domain>
@@ -133,6 +136,9 @@ class Domain(Vm):
     def stderr(self):
         return '\n'.join(self.libvirtd.qemu_log(self.name).split('\n')[-30:])
 
+    def describe(self):
+        return f'{super().describe()}{self.libvirtd.describe()}'
+
     def kill(self):
         """End QEMU at once, and let libvirt forget the domain."""
         self.virsh('destroy', may_fail=True)
@@ -151,12 +157,13 @@ class Domain(Vm):
 
     def detach(self, device):
         self.virsh('detach-device', self.write(device, 'device'), '--live')
-        until(lambda: self.guest_cid() is None, 'the guest loses the device')
+        until(lambda: self.guest_cid() is None, 'the guest loses the device',
+              HOTPLUG_TIMEOUT_S)
 
     def attach(self, device):
         self.virsh('attach-device', self.write(device, 'device'), '--live')
         until(lambda: self.guest_cid() == self.read_cid(),
-              'the guest finds the device')
+              'the guest finds the device', HOTPLUG_TIMEOUT_S)
 
     def guest_cid(self):
         """What the guest takes for its CID; None: it has none."""
@@ -164,4 +171,4 @@ class Domain(Vm):
             cid = int(self.agent.call('cid')['cid'])
         except GuestError:
             return None
-        return None if cid == socket.VMADDR_CID_ANY else cid
+        return None if cid in NO_CID else cid
