@@ -104,3 +104,11 @@ lock_build() {
     fi
     export VSOCK_BUILD_LOCKED=1
 }
+
+# Let others build, when what follows keeps to a folder of its own.
+unlock_build() {
+    if [ -n "${build_lock:-}" ]; then
+        exec {build_lock}>&-
+        unset VSOCK_BUILD_LOCKED
+    fi
+}
