@@ -43,7 +43,7 @@ class Contents:
     Subclasses put more into it, and give it another @name."""
 
     name = 'kernel-test'
-    tests = ['guest', 'kernel', 'tools']
+    tests = ['guest', 'kernel', 'libvirt', 'tools']
 
     def __init__(self, build, suite=None, guest_suite=None):
         self.build = build

@@ -96,8 +96,8 @@ def stock_qemu(contents):
 
 
 def libvirt(contents):
-    """Debian's libvirtd, its driver for QEMU and virsh; and our tests, with
-    the page that has their XML.  The helper saves and restores domains."""
+    """Debian's libvirtd, its driver for QEMU and virsh; and the page that has
+    the tests' XML.  The helper saves and restores domains."""
     lib = '/usr/lib/x86_64-linux-gnu/libvirt/connection-driver'
     files = [(path, path) for path in (
         '/usr/sbin/libvirtd', '/usr/bin/virsh', '/usr/share/libvirt/cpu_map',
@@ -105,10 +105,7 @@ def libvirt(contents):
         f'{lib}/libvirt_driver_qemu.so')]
     files += contents.libraries([path for path, _ in files])
     page = 'docs/system/devices/vhost-vsock.rst'
-    tests = os.path.join(TOP, 'tests', 'libvirt')
-    return files + [(os.path.join(TOP, page), f'/{page}')] + \
-        [(os.path.join(tests, name), f'/tests/libvirt/{name}')
-         for name in sorted(os.listdir(tests)) if name.endswith('.py')]
+    return files + [(os.path.join(TOP, page), f'/{page}')]
 
 
 EXTRAS = {'migration': Extra('migration', stock_qemu, memory_mb=1400),
