@@ -186,13 +186,16 @@ static void run_case(VvtCase *c, const void *opaque)
 static bool can(const VvtScript *script, VvtEnd end)
 {
     const VvtConfig *config = vvt_config_get();
-
+    bool vhost_user = config->backend == VVT_BACKEND_VHOST_USER;
     g_autofree char *lacks = vvt_config_lacks(config, script);
 
     if (lacks || (end == VVT_END_UNPLUG && !config->machine->can_unplug)) {
         return false;
     }
     if (end == VVT_END_PAUSES) {
+        if (vhost_user && strstr(script->path, "-registers")) {
+            return false; /* vhost of QEMU 7.2 fails an assertion at cont */
+        }
         return !vvt_script_uses(script, VVT_OP_QMP) &&
                !vvt_script_uses(script, VVT_OP_MIGRATE);
     }
@@ -200,8 +203,7 @@ static bool can(const VvtScript *script, VvtEnd end)
         g_str_has_suffix(script->path, "-used-ring-scribbled.json")) {
         return false; /* the virtio core refuses its index, rightly */
     }
-    return end != VVT_END_MIGRATE ||
-           config->backend != VVT_BACKEND_VHOST_USER;
+    return end != VVT_END_MIGRATE || !vhost_user;
 }
 
 static void run_test(gconstpointer data)
