@@ -142,8 +142,12 @@ QDict *vvt_json_parse(const char *path, unsigned number,
     QObject *object = qobject_from_json(element->text, &err);
 
     if (!object) {
+        const char *why = error_get_pretty(err);
+
+        /* From 11.1 on line and column within the element come first. */
+        why += strspn(why, "0123456789: ");
         g_set_error(errp, VVT_SCRIPT_ERROR, 0, "%s:%u: step %u: %s", path,
-                    element->line, number, error_get_pretty(err));
+                    element->line, number, why);
         error_free(err);
         return NULL;
     }
