@@ -5,7 +5,8 @@
 BUILD ?= build
 
 # Variables that the scripts read; give them on the command line.
-export QEMU QEMU_CONFIGURE BUILD JOBS KVM GUEST_CID SUITES V AUTHOR
+export QEMU QEMU_CONFIGURE BUILD JOBS KVM GUEST_CID SUITES CHECK_JOBS V \
+       AUTHOR
 
 .PHONY: all help qemu lib tools daemon run check fuzz install clean distclean \
         patches check-series
@@ -30,6 +31,7 @@ help:
 	@echo '  KVM=1             make run: the guest runs under KVM (needs /dev/kvm)'
 	@echo '  GUEST_CID=3       make run: the guest'"'"'s CID'
 	@echo '  SUITES="a b"      make check: only these suites; SUITES=list names them'
+	@echo '  CHECK_JOBS=1      make check: one suite after the other, not two at a time'
 	@echo '  V=1               make check: print every test, not only each suite'
 	@echo '  QEMU=7.2          the series of QEMU; default: the running Debian'"'"'s'
 	@echo '  QEMU_CONFIGURE=   more flags for QEMU'"'"'s configure'
