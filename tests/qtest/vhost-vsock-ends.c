@@ -84,6 +84,9 @@ static bool bring_about(VvtRun *run, VvtEnd end)
         break;
     case VVT_END_QUIT:
         vvt_driver_drop(run->driver);
+        /* A daemon still delivers what the guest sent and closed. */
+        vvt_host_free(run->host);
+        run->host = vvt_host_new(run->config, run->guest_cid, run->c->dir);
         return true;
     case VVT_END_MIGRATE:
         command(run, "cont"); /* as the new one's state is waited for */
