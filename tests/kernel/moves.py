@@ -10,6 +10,7 @@ import threading
 import time
 
 import pattern
+import service
 from agent import GuestError
 from hosts import SEQPACKET, STREAM, EmulatorHost, KernelHost
 from service import MB
@@ -268,12 +269,7 @@ def guest_outcome(pending):
 def exchange(vm, slot, host, kind, count=200000):
     """Bytes each way, in messages if there are such."""
     if kind == STREAM:
-        got = vm.agent.start('recv', slot, 3, count)
-        pattern.send(host, 3, count)
-        equal(got.wait()['bad'], '-1')
-        sent = vm.agent.start('send', slot, 4, count)
-        pattern.receive(host, 4, count)
-        sent.wait()
+        service.exchange(vm, slot, host, count)
         return
     got = vm.agent.start('recvmany', slot, 3, 20, 1000)
     for message in pattern.messages(3, 20, 1000):

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))), 'libvirt'))
 
 import page  # noqa: E402
-from domain import Domain  # noqa: E402
+from domain import Domain, expect_ends_when_saved  # noqa: E402
 from ends import expect_end, expect_guest_end, pairs  # noqa: E402
 from libvirtd import SystemLibvirtd  # noqa: E402
 from node import is_free  # noqa: E402
@@ -119,16 +119,8 @@ def _(lab):
     domain = first(lab)
     port = lab.port()
     domain.agent.call('listen', 950, port, 8)
-    both = pairs(lab, domain)
-    reads = [domain.agent.start('recv', slot, 1, 1) for slot, _ in both]
-    domain.agent.call('ping')
-    domain.save()
-    for _, host in both:
-        expect_end(host)
-    domain.resume()
+    expect_ends_when_saved(lab, domain)
     domain.read_cid()
-    for pending in reads:
-        expect_guest_end(pending)
     exchange(domain, 21, domain.host_to_guest(port, 21, 950), MB)
     expect_service(lab, domain)
 

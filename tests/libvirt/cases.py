@@ -8,8 +8,8 @@ import os
 import xml.etree.ElementTree as ElementTree
 
 import page
-from domain import Domain
-from ends import expect_end, expect_guest_end, pairs
+from domain import Domain, expect_ends_when_saved
+from ends import pairs
 from hosts import SEQPACKET
 from service import MB, exchange, expect_service
 from tap import Suite, Skip, contains, equal
@@ -58,15 +58,7 @@ def _(lab):
         host_port, guest_port = lab.port(), lab.port()
         listener = domain.listen(host_port)
         domain.agent.call('listen', 950, guest_port, 8)
-        both = pairs(lab, domain)
-        reads = [domain.agent.start('recv', slot, 1, 1) for slot, _ in both]
-        domain.agent.call('ping')
-        domain.save()
-        for _, host in both:
-            expect_end(host)
-        domain.resume()
-        for pending in reads:
-            expect_guest_end(pending)
+        expect_ends_when_saved(lab, domain)
         exchange(domain, 20, domain.guest_to_host(host_port, 20, listener), MB)
         exchange(domain, 21, domain.host_to_guest(guest_port, 21, 950), MB)
 

@@ -10,6 +10,7 @@ import socket
 import xml.etree.ElementTree as ElementTree
 
 from agent import Agent, GuestError
+from ends import expect_end, expect_guest_end, pairs
 from tap import until
 from vm import Vm
 
@@ -172,3 +173,16 @@ class Domain(Vm):
         except GuestError:
             return None
         return None if cid in NO_CID else cid
+
+
+def expect_ends_when_saved(lab, domain):
+    """managedsave and start: connections end on both sides."""
+    both = pairs(lab, domain)
+    reads = [domain.agent.start('recv', slot, 1, 1) for slot, _ in both]
+    domain.agent.call('ping')
+    domain.save()
+    for _, host in both:
+        expect_end(host)
+    domain.resume()
+    for pending in reads:
+        expect_guest_end(pending)
