@@ -93,3 +93,10 @@ apt_libraries() {
     fi
     cat "$list"
 }
+
+# newest_dsc SERIES: print the newest source package of QEMU that is in the
+# downloads folder, complete or not; dpkg-source checks that.
+newest_dsc() {
+    find "$downloads" -maxdepth 1 -name "qemu_$1[+.]*.dsc" | sort -V |
+        tail -n1
+}

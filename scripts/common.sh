@@ -112,3 +112,11 @@ unlock_build() {
         unset VSOCK_BUILD_LOCKED
     fi
 }
+
+# lock_folder FOLDER: what keeps to FOLDER runs once at a time.  Before
+# lock_build: who waits for the folder is not to hold the others up.
+lock_folder() {
+    mkdir -p "$(dirname "$1")"
+    exec {folder_lock}>"$1.lock"
+    flock "$folder_lock"
+}
