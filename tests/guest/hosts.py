@@ -21,6 +21,18 @@ STREAM = socket.SOCK_STREAM
 SEQPACKET = socket.SOCK_SEQPACKET
 
 
+def connect_unix(sock, path, timeout_s=TIMEOUT_S):
+    """Connect an AF_UNIX socket, which may wait for room in the backlog: a
+    socket that Python gave a timeout is non-blocking, and such a one hears
+    EAGAIN at once when a busy machine let the backlog fill."""
+    before = sock.gettimeout()
+    sock.settimeout(None)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO,
+                    struct.pack('ll', int(timeout_s), 0))
+    sock.connect(path)
+    sock.settimeout(before)
+
+
 class Host:
     """The host of a guest.  Sockets are closed when the case ends."""
 
@@ -138,7 +150,7 @@ class EmulatorHost(Host):
         """Connect to a port of the guest; None: refused."""
         sock = self._new_socket(socket.AF_UNIX, kind, timeout_s)
         suffix = '_seqpacket' if kind == SEQPACKET else ''
-        sock.connect(self.vm.uds_path + suffix)
+        connect_unix(sock, self.vm.uds_path + suffix)
         sock.sendall(f'CONNECT {port}\n'.encode())
         try:
             line = sock.recv(64) if kind == SEQPACKET else self._line(sock)

@@ -19,6 +19,7 @@ import pattern
 from agent import GuestError
 from ends import drain, expect_end
 from health import Health
+from hosts import connect_unix
 from load import Load
 from service import MB, exchange, expect_service
 from tap import Skip, Suite, check, equal, until
@@ -151,7 +152,7 @@ UNFINISHED = PARTS[:6]
 def dial(vm, text=b''):
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(20)
-    sock.connect(vm.uds_path)
+    connect_unix(sock, vm.uds_path)
     if text:
         sock.sendall(text)
     return sock
