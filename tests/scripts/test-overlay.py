@@ -3,21 +3,18 @@
 # Tests how the checkout is laid over QEMU's tree: what is new, changed or
 # gone, and the patches; with a small checkout and a small tree.
 
-import contextlib
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'tools'))
+from checkout import Checkout  # noqa: E402
 from tap import Suite, check, contains, equal  # noqa: E402
 
-SCRIPTS = os.path.join(HERE, '..', '..', 'scripts')
 suite = Suite()
 
+TREE = 'build/qemu-1.0/source'
 FILES = '''# path, patch
 hw/                     device.patch
 include/                device.patch
@@ -39,82 +36,62 @@ PATCH = '''Description: A test
 '''
 
 
-class World:
+class World(Checkout):
     """A checkout with a device and a patch, and a tree of QEMU."""
 
-    def __init__(self, top):
-        self.checkout = os.path.join(top, 'check out')
-        self.tree = os.path.join(self.checkout, 'build', 'qemu-1.0', 'source')
-        for script in ('lay-overlay', 'update-patches', 'overlay.py'):
-            self.write('scripts/' + script, '')
-            shutil.copy(os.path.join(SCRIPTS, script),
-                        os.path.join(self.checkout, 'scripts', script))
-        self.write('patches/common/files', FILES)
-        self.write('hw/virtio/device.c', 'ours\n')
-        self.write('include/device.h', 'ours\n')
-        self.write('patches/qemu-1.0/series', 'one.patch\n')
-        self.write('patches/qemu-1.0/one.patch', PATCH)
-        self.write('build/qemu-1.0/source/hw/virtio/device.c', 'theirs\n')
-        self.write('build/qemu-1.0/source/hw/Kconfig', KCONFIG)
-
-    def write(self, name, text):
-        path = os.path.join(self.checkout, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, 'w', encoding='utf-8') as f:
-            f.write(text)
+    def __init__(self):
+        super().__init__(['lay-overlay', 'update-patches', 'overlay.py'], {
+            'patches/common/files': FILES,
+            'hw/virtio/device.c': 'ours\n',
+            'include/device.h': 'ours\n',
+            'patches/qemu-1.0/series': 'one.patch\n',
+            'patches/qemu-1.0/one.patch': PATCH,
+            TREE + '/hw/virtio/device.c': 'theirs\n',
+            TREE + '/hw/Kconfig': KCONFIG,
+        })
 
     def remove(self, name):
-        os.unlink(os.path.join(self.checkout, name))
+        os.unlink(self.path(name))
 
-    def read(self, name):
+    def laid(self, name):
         """A file of QEMU's tree."""
-        with open(os.path.join(self.tree, name), encoding='utf-8') as f:
-            return f.read()
+        return self.read(TREE + '/' + name)
+
+    def edit(self, name, text):
+        """Write a file of QEMU's tree."""
+        self.write(TREE + '/' + name, text)
 
     def has(self, name):
-        return os.path.lexists(os.path.join(self.tree, name))
-
-    def run(self, script, *args, code=0):
-        run = subprocess.run(
-            ['/usr/bin/python3', os.path.join(self.checkout, 'scripts', script),
-             *args], capture_output=True, text=True, check=False,
-            env={'PATH': '/usr/bin:/bin'})
-        equal(run.returncode, code, script + ': ' + run.stderr)
-        return run.stdout + run.stderr
+        return os.path.lexists(self.path(TREE + '/' + name))
 
     def lay(self, code=0):
-        return self.run('lay-overlay', '1.0', self.tree, code=code)
+        return self.run('lay-overlay', '1.0', self.path(TREE), code=code)
 
     def times(self):
         return {name: os.stat(os.path.join(path, name)).st_mtime_ns
-                for path, _, names in os.walk(self.tree) for name in names}
-
-
-@contextlib.contextmanager
-def world():
-    with tempfile.TemporaryDirectory() as top:
-        yield World(top)
+                for path, _, names in os.walk(self.path(TREE))
+                for name in names}
 
 
 @suite.case('/overlay/files-of-the-checkout-replace-those-of-qemu')
 def replaces():
-    with world() as w:
+    with World() as w:
         w.lay()
-        equal(w.read('hw/virtio/device.c'), 'ours\n')
-        equal(w.read('include/device.h'), 'ours\n')
+        equal(w.laid('hw/virtio/device.c'), 'ours\n')
+        equal(w.laid('include/device.h'), 'ours\n')
 
 
 @suite.case('/overlay/an-edit-is-seen-without-laying-again')
 def edit():
-    with world() as w:
+    with World() as w:
         w.lay()
         w.write('hw/virtio/device.c', 'edited\n')
-        equal(w.read('hw/virtio/device.c'), 'edited\n')
+        equal(w.laid('hw/virtio/device.c'), 'edited\n')
 
 
 @suite.case('/overlay/laying-twice-touches-nothing')
 def twice():
-    with world() as w:
+    with World() as w:
         w.lay()
         before = w.times()
         equal(w.lay(), '')
@@ -123,28 +100,28 @@ def twice():
 
 @suite.case('/overlay/a-new-file-comes-and-a-removed-one-goes')
 def new_and_removed():
-    with world() as w:
+    with World() as w:
         w.lay()
         w.write('subprojects/lib/src/new.c', 'new\n')
         w.remove('include/device.h')
         w.lay()
-        equal(w.read('subprojects/lib/src/new.c'), 'new\n')
+        equal(w.laid('subprojects/lib/src/new.c'), 'new\n')
         check(not w.has('include/device.h'), 'the link is still there')
         check(not w.has('include'), 'an empty folder is left')
 
 
 @suite.case('/overlay/without-our-file-qemu-has-its-own-again')
 def restored():
-    with world() as w:
+    with World() as w:
         w.lay()
         w.remove('hw/virtio/device.c')
         w.lay()
-        equal(w.read('hw/virtio/device.c'), 'theirs\n')
+        equal(w.laid('hw/virtio/device.c'), 'theirs\n')
 
 
 @suite.case('/overlay/what-the-table-excepts-stays-out')
 def excepted():
-    with world() as w:
+    with World() as w:
         w.write('subprojects/lib/src.c', '')
         w.write('subprojects/lib/notes/a.rst', '')
         w.write('docs/b.rst', '')
@@ -156,14 +133,14 @@ def excepted():
 
 @suite.case('/overlay/a-path-is-once-in-the-table')
 def once():
-    with world() as w:
+    with World() as w:
         w.write('patches/common/files', FILES + 'hw/ other.patch\n')
         contains(w.lay(code=1), 'hw/ other.patch')
 
 
 @suite.case('/overlay/leftovers-of-editors-stay-out')
 def leftovers():
-    with world() as w:
+    with World() as w:
         for name in ('device.c~', 'device.c.orig', '.device.c.swp'):
             w.write('hw/virtio/' + name, '')
         w.lay()
@@ -173,80 +150,79 @@ def leftovers():
 
 @suite.case('/patches/are-applied-once')
 def applied():
-    with world() as w:
+    with World() as w:
         w.lay()
         w.lay()
-        equal(w.read('hw/Kconfig'), KCONFIG.replace('line 0', 'line zero', 1))
+        equal(w.laid('hw/Kconfig'), KCONFIG.replace('line 0', 'line zero', 1))
 
 
 @suite.case('/patches/a-changed-patch-is-applied-to-qemus-own-file')
 def changed():
-    with world() as w:
+    with World() as w:
         w.lay()
         w.write('patches/qemu-1.0/one.patch', PATCH.replace('zero', 'nought'))
         w.lay()
-        equal(w.read('hw/Kconfig'), KCONFIG.replace('line 0', 'line nought', 1))
+        equal(w.laid('hw/Kconfig'), KCONFIG.replace('line 0', 'line nought', 1))
 
 
 @suite.case('/patches/a-dropped-patch-is-taken-back')
 def dropped():
-    with world() as w:
+    with World() as w:
         w.lay()
         w.write('patches/qemu-1.0/series', '# none\n')
         w.lay()
-        equal(w.read('hw/Kconfig'), KCONFIG)
+        equal(w.laid('hw/Kconfig'), KCONFIG)
 
 
 @suite.case('/patches/one-that-does-not-fit-changes-nothing-and-says-which')
 def misfit():
-    with world() as w:
+    with World() as w:
         w.write('patches/qemu-1.0/one.patch', PATCH.replace('line 2', 'line x'))
         contains(w.lay(code=1), 'one.patch does not fit')
-        equal(w.read('hw/Kconfig'), KCONFIG)
+        equal(w.laid('hw/Kconfig'), KCONFIG)
 
 
 @suite.case('/patches/a-series-without-a-set-is-an-error-that-lists-the-sets')
 def no_set():
-    with world() as w:
-        contains(w.run('lay-overlay', '9.9', w.tree, code=1), 'qemu-1.0')
+    with World() as w:
+        contains(w.run('lay-overlay', '9.9', w.path(TREE), code=1), 'qemu-1.0')
 
 
 @suite.case('/patches/an-edit-in-the-tree-is-not-overwritten')
 def hand_edit():
-    with world() as w:
+    with World() as w:
         w.lay()
-        w.write('build/qemu-1.0/source/hw/Kconfig', 'edited\n')
+        w.edit('hw/Kconfig', 'edited\n')
         contains(w.lay(code=1), 'update-patches 1.0')
-        equal(w.read('hw/Kconfig'), 'edited\n')
+        equal(w.laid('hw/Kconfig'), 'edited\n')
 
 
 @suite.case('/patches/an-edit-in-the-tree-can-be-kept-as-a-patch')
 def update():
-    with world() as w:
+    with World() as w:
         w.lay()
         edited = KCONFIG.replace('line 10', 'line ten')
-        w.write('build/qemu-1.0/source/hw/Kconfig', edited)
+        w.edit('hw/Kconfig', edited)
         w.run('update-patches', '1.0')
         equal(w.lay(), '')
-        equal(w.read('hw/Kconfig'), edited)
-        path = os.path.join(w.checkout, 'patches/qemu-1.0/one.patch')
-        with open(path, encoding='utf-8') as f:
-            contains(f.read(), 'Why it is there.\n\n--- a/hw/Kconfig')
+        equal(w.laid('hw/Kconfig'), edited)
+        contains(w.read('patches/qemu-1.0/one.patch'),
+                 'Why it is there.\n\n--- a/hw/Kconfig')
 
 
 @suite.case('/patches/a-file-can-be-added-to-a-new-patch')
 def add_file():
-    with world() as w:
-        w.write('build/qemu-1.0/source/meson.build', 'a\n')
+    with World() as w:
+        w.edit('meson.build', 'a\n')
         w.lay()
         w.run('update-patches', '1.0', 'meson.build:two.patch')
-        w.write('build/qemu-1.0/source/meson.build', 'b\n')
+        w.edit('meson.build', 'b\n')
         w.run('update-patches', '1.0', 'meson.build:two.patch')
         w.lay()
-        equal(w.read('meson.build'), 'b\n')
+        equal(w.laid('meson.build'), 'b\n')
         w.write('patches/qemu-1.0/series', 'one.patch\n')
         w.lay()
-        equal(w.read('meson.build'), 'a\n')
+        equal(w.laid('meson.build'), 'a\n')
 
 
 TWO = '''Description: The second of two
@@ -272,26 +248,24 @@ def two_patches(w, order='one.patch\ntwo.patch\n'):
 
 
 def patch_text(w, name):
-    path = os.path.join(w.checkout, 'patches/qemu-1.0', name)
-    with open(path, encoding='utf-8') as f:
-        return f.read()
+    return w.read('patches/qemu-1.0/' + name)
 
 
 @suite.case('/patches/two-may-change-one-file')
 def two_on_one():
-    with world() as w:
+    with World() as w:
         two_patches(w)
-        laid = w.read('hw/Kconfig')
+        laid = w.laid('hw/Kconfig')
         contains(laid, 'line zero\n')
         contains(laid, 'line 9\ntwo\n')
         w.write('patches/qemu-1.0/series', 'two.patch\n')
         w.lay()
-        equal(w.read('hw/Kconfig'), laid.replace('zero', '0'))
+        equal(w.laid('hw/Kconfig'), laid.replace('zero', '0'))
 
 
 @suite.case('/patches/without-an-edit-each-stays-what-it-was')
 def two_unedited():
-    with world() as w:
+    with World() as w:
         two_patches(w)
         w.run('update-patches', '1.0')
         equal(patch_text(w, 'one.patch'), PATCH)
@@ -301,33 +275,33 @@ def two_unedited():
 
 @suite.case('/patches/an-edit-of-a-file-of-two-must-say-whose-it-is')
 def two_unnamed():
-    with world() as w:
+    with World() as w:
         two_patches(w)
-        edited = w.read('hw/Kconfig').replace('line 15', 'line fifteen')
-        w.write('build/qemu-1.0/source/hw/Kconfig', edited)
+        edited = w.laid('hw/Kconfig').replace('line 15', 'line fifteen')
+        w.edit('hw/Kconfig', edited)
         contains(w.run('update-patches', '1.0', code=1), 'one.patch two.patch')
         equal(patch_text(w, 'one.patch'), PATCH)
 
 
 @suite.case('/patches/an-edit-for-the-first-moves-the-lines-of-the-second')
 def two_first():
-    with world() as w:
+    with World() as w:
         two_patches(w)
-        edited = w.read('hw/Kconfig').replace('line 3\n', 'line 3\nnew\n')
-        w.write('build/qemu-1.0/source/hw/Kconfig', edited)
+        edited = w.laid('hw/Kconfig').replace('line 3\n', 'line 3\nnew\n')
+        w.edit('hw/Kconfig', edited)
         w.run('update-patches', '1.0', 'hw/Kconfig:one.patch')
         contains(patch_text(w, 'one.patch'), '+new\n')
         contains(patch_text(w, 'two.patch'), '@@ -9,6 +9,7 @@\n line 7\n')
         equal(w.lay(), '')
-        equal(w.read('hw/Kconfig'), edited)
+        equal(w.laid('hw/Kconfig'), edited)
 
 
 @suite.case('/patches/an-edit-for-the-second-leaves-the-first-alone')
 def two_second():
-    with world() as w:
+    with World() as w:
         two_patches(w)
-        edited = w.read('hw/Kconfig').replace('two\n', 'two\nthree\n')
-        w.write('build/qemu-1.0/source/hw/Kconfig', edited)
+        edited = w.laid('hw/Kconfig').replace('two\n', 'two\nthree\n')
+        w.edit('hw/Kconfig', edited)
         w.run('update-patches', '1.0', 'hw/Kconfig:two.patch')
         equal(patch_text(w, 'one.patch'), PATCH)
         contains(patch_text(w, 'two.patch'), '+three\n')
@@ -336,10 +310,10 @@ def two_second():
 
 @suite.case('/patches/an-edit-of-what-the-second-adds-is-not-for-the-first')
 def two_wrong():
-    with world() as w:
+    with World() as w:
         two_patches(w)
-        edited = w.read('hw/Kconfig').replace('two\n', 'deux\n')
-        w.write('build/qemu-1.0/source/hw/Kconfig', edited)
+        edited = w.laid('hw/Kconfig').replace('two\n', 'deux\n')
+        w.edit('hw/Kconfig', edited)
         contains(w.run('update-patches', '1.0', 'hw/Kconfig:one.patch',
                        code=1), 'without what two.patch does')
         equal(patch_text(w, 'one.patch'), PATCH)

@@ -3,19 +3,17 @@
 # Tests how the patches of a source package are written, with a small checkout
 # and a small source; and the table that says which file is in which patch.
 
-import contextlib
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 SCRIPTS = os.path.join(TOP, 'scripts')
 sys.path[:0] = [os.path.join(TOP, 'tests', 'tools'), SCRIPTS]
+from checkout import Checkout  # noqa: E402
 from overlay import (files_below, overlay_files, patch_of,  # noqa: E402
                      patch_set, places, read_list)
 from tap import Suite, check, contains, equal  # noqa: E402
@@ -54,72 +52,48 @@ DAEMON = HEADER + '''
 '''
 
 
-class World:
+class World(Checkout):
     """A checkout with a library, a device and two edits; a source of QEMU."""
 
-    def __init__(self, top):
-        self.top = top
-        for script in 'write-series', 'overlay.py':
-            self.write('scripts/' + script, '')
-            shutil.copy(os.path.join(SCRIPTS, script),
-                        os.path.join(top, 'scripts', script))
-        self.write('patches/common/files', FILES)
-        self.write('patches/common/series', '# all\nlib.patch\ntests.patch\n'
-                   'device.patch\ndaemon.patch\nother.patch\n')
-        self.write('patches/common/lib.patch', HEADER)
-        self.write('patches/common/tests.patch', HEADER)
-        self.write('patches/qemu-1.0/series', 'device.patch\ndaemon.patch\n')
-        self.write('patches/qemu-1.0/device.patch', DEVICE)
-        self.write('patches/qemu-1.0/daemon.patch', DAEMON)
-        self.write('lib/a.c', 'a\n')
-        self.write('lib/tests/t.c', 't\n')
-        self.write('lib/notes/n.rst', 'n\n')
-        self.write('hw/device.c', 'ours\n')
-        self.write('source/hw/device.c', 'theirs\n')
-        self.write('source/meson.build', MESON)
+    def __init__(self):
+        super().__init__(['write-series', 'overlay.py'], {
+            'patches/common/files': FILES,
+            'patches/common/series': '# all\nlib.patch\ntests.patch\n'
+                                     'device.patch\ndaemon.patch\n'
+                                     'other.patch\n',
+            'patches/common/lib.patch': HEADER,
+            'patches/common/tests.patch': HEADER,
+            'patches/qemu-1.0/series': 'device.patch\ndaemon.patch\n',
+            'patches/qemu-1.0/device.patch': DEVICE,
+            'patches/qemu-1.0/daemon.patch': DAEMON,
+            'lib/a.c': 'a\n',
+            'lib/tests/t.c': 't\n',
+            'lib/notes/n.rst': 'n\n',
+            'hw/device.c': 'ours\n',
+            'source/hw/device.c': 'theirs\n',
+            'source/meson.build': MESON,
+        })
 
-    def write(self, name, text):
-        path = os.path.join(self.top, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, 'w', encoding='utf-8') as f:
-            f.write(text)
-
-    def read(self, name):
-        with open(os.path.join(self.top, name), encoding='utf-8') as f:
-            return f.read()
-
-    def run(self, code=0, out='out', **env):
-        run = subprocess.run(
-            ['/usr/bin/python3', os.path.join(self.top, 'scripts',
-                                              'write-series'),
-             '1.0', os.path.join(self.top, 'source'),
-             os.path.join(self.top, out)], env=dict(os.environ, **env),
-            capture_output=True, text=True, check=False)
-        equal(run.returncode, code, run.stderr)
-        return run.stdout + run.stderr
-
-
-@contextlib.contextmanager
-def world():
-    with tempfile.TemporaryDirectory() as top:
-        yield World(top)
+    def series(self, out='out', **options):
+        return self.run('write-series', '1.0', self.path('source'),
+                        self.path(out), **options)
 
 
 @suite.case('/series/has-the-patches-that-do-something-in-order')
 def order():
-    with world() as w:
-        w.run()
+    with World() as w:
+        w.series()
         equal(w.read('out/series'),
               'lib.patch\ntests.patch\ndevice.patch\ndaemon.patch\n')
-        equal(sorted(os.listdir(os.path.join(w.top, 'out'))),
+        equal(sorted(os.listdir(w.path('out'))),
               ['daemon.patch', 'device.patch', 'lib.patch', 'series',
                'tests.patch'])
 
 
 @suite.case('/series/a-file-goes-by-the-longest-path-of-the-table')
 def longest():
-    with world() as w:
-        w.run()
+    with World() as w:
+        w.series()
         contains(w.read('out/lib.patch'), '+++ b/lib/a.c\n@@ -0,0 +1 @@\n+a\n')
         equal(w.read('out/lib.patch').count('+++ '), 1)
         contains(w.read('out/tests.patch'), '--- /dev/null\n+++ b/lib/tests/')
@@ -127,18 +101,18 @@ def longest():
 
 @suite.case('/series/a-file-that-qemu-has-is-changed')
 def replaced():
-    with world() as w:
-        w.run()
+    with World() as w:
+        w.series()
         contains(w.read('out/device.patch'), '--- a/hw/device.c\n'
                  '+++ b/hw/device.c\n@@ -1 +1 @@\n-theirs\n+ours\n')
 
 
 @suite.case('/series/lines-are-counted-after-the-patches-before')
 def counted():
-    with world() as w:
-        w.run()
+    with World() as w:
+        w.series()
         contains(w.read('out/daemon.patch'), '@@ -20,7 +20,7 @@\n line 18\n')
-        source = os.path.join(w.top, 'source')
+        source = w.path('source')
         for patch in w.read('out/series').split():
             said = subprocess.run(
                 ['patch', '-p1', '-F0', '-i', '../out/' + patch], check=True,
@@ -151,20 +125,20 @@ def counted():
 
 @suite.case('/series/is-the-same-each-time-and-when-the-checkout-is-laid')
 def same():
-    with world() as w:
-        w.run()
-        w.run(out='again')
+    with World() as w:
+        w.series()
+        w.series(out='again')
         # As lay-overlay leaves it: a link, and QEMU's own file aside.
         w.write('source.pristine/hw/device.c', 'theirs\n')
         w.write('source.pristine/meson.build', MESON)
         w.write('source/meson.build', 'laid\n')
         for name in 'hw/device.c', 'lib/a.c':
-            path = os.path.join(w.top, 'source', name)
+            path = w.path('source/' + name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if os.path.exists(path):
                 os.unlink(path)
-            os.symlink(os.path.join(w.top, name), path)
-        w.run(out='laid')
+            os.symlink(w.path(name), path)
+        w.series(out='laid')
         for name in w.read('out/series').split():
             equal(w.read('again/' + name), w.read('out/' + name))
             equal(w.read('laid/' + name), w.read('out/' + name))
@@ -172,8 +146,8 @@ def same():
 
 @suite.case('/series/a-header-says-who-and-whether-it-was-forwarded')
 def header():
-    with world() as w:
-        w.run()
+    with World() as w:
+        w.series()
         check(re.match(r'Description: Do it\n Because\.\nForwarded: no\n'
                        r'Author: .+\n(Last-Update: [-\d]{10}\n)?\n--- ',
                        w.read('out/lib.patch')), w.read('out/lib.patch'))
@@ -181,58 +155,58 @@ def header():
 
 @suite.case('/series/author-can-be-named')
 def author():
-    with world() as w:
-        w.run(AUTHOR='A. Packager <a@example.org>')
+    with World() as w:
+        w.series(AUTHOR='A. Packager <a@example.org>')
         contains(w.read('out/lib.patch'),
                  '\nAuthor: A. Packager <a@example.org>\n')
 
 
 @suite.case('/series/what-is-not-committed-is-told-and-gets-no-date')
 def dirty():
-    with world() as w:
+    with World() as w:
         def git(*args):
-            subprocess.run(['git', '-C', w.top, '-c', 'user.name=A',
+            subprocess.run(['git', '-C', w.name, '-c', 'user.name=A',
                             '-c', 'user.email=a@example.org', *args],
                            check=True, capture_output=True)
 
         git('init')
         git('add', 'lib', 'hw', 'patches', 'scripts')
         git('commit', '-m', 'all')
-        check('warning' not in w.run(), 'a warning')
+        check('warning' not in w.series(), 'a warning')
         contains(w.read('out/lib.patch'), '\nLast-Update: ')
         w.write('lib/new.c', 'new\n')
-        contains(w.run(), 'not committed:\n?? lib/new.c\n')
+        contains(w.series(), 'not committed:\n?? lib/new.c\n')
         check('Last-Update' not in w.read('out/lib.patch'), 'it has a date')
 
 
 @suite.case('/series/an-old-patch-does-not-stay-in-the-folder')
 def old():
-    with world() as w:
+    with World() as w:
         w.write('out/gone.patch', '')
-        w.run()
-        check(not os.path.exists(os.path.join(w.top, 'out/gone.patch')), '')
+        w.series()
+        check(not os.path.exists(w.path('out/gone.patch')), '')
 
 
 @suite.case('/series/what-no-patch-can-bring-is-refused')
 def refused():
-    with world() as w:
+    with World() as w:
         w.write('lib/empty.c', '')
-        contains(w.run(code=1), 'lib/empty.c is empty')
-    with world() as w:
+        contains(w.series(code=1), 'lib/empty.c is empty')
+    with World() as w:
         w.write('lib/odd.bin', 'a\0b')
-        contains(w.run(code=1), 'lib/odd.bin cannot be in a patch')
-    with world() as w:
-        os.unlink(os.path.join(w.top, 'patches/common/lib.patch'))
-        contains(w.run(code=1), 'lib.patch has no header')
-    with world() as w:
+        contains(w.series(code=1), 'lib/odd.bin cannot be in a patch')
+    with World() as w:
+        os.unlink(w.path('patches/common/lib.patch'))
+        contains(w.series(code=1), 'lib.patch has no header')
+    with World() as w:
         w.write('patches/common/series', 'lib.patch\ntests.patch\n')
-        contains(w.run(code=1), 'lacks daemon.patch device.patch')
-    with world() as w:
+        contains(w.series(code=1), 'lacks daemon.patch device.patch')
+    with World() as w:
         w.write('patches/qemu-1.0/series', 'daemon.patch\ndevice.patch\n')
-        contains(w.run(code=1), 'not in the order')
-    with world() as w:
+        contains(w.series(code=1), 'not in the order')
+    with World() as w:
         w.write('source/meson.build', 'another one\n')
-        contains(w.run(code=1), 'device.patch does not fit')
+        contains(w.series(code=1), 'device.patch does not fit')
 
 
 @suite.case('/series/an-unknown-one-is-an-error-that-lists-those-there-are')
