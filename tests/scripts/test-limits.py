@@ -134,7 +134,8 @@ def elsewhere():
 def in_words(value, unit):
     """As the table has it: 256 KiB, 2 s, 16384."""
     if unit == 'bytes':
-        for power, name in (30, 'GiB'), (20, 'MiB'), (10, 'KiB'):
+        for power, name in ((40, 'TiB'), (30, 'GiB'), (20, 'MiB'),
+                            (10, 'KiB')):
             if value >= 1 << power and value % (1 << power) == 0:
                 return f'{value >> power} {name}'
         return f'{value} bytes'
@@ -207,6 +208,26 @@ def manual():
         about = text.split(f'option:: --{option}=', 1)[1].split('\n\n')[1]
         check(f'Default: {known[macro]}.' in about,
               f'{option}: {about!r} lacks {known[macro]}')
+
+
+@suite.case('/limits/users-are-told-their-ranges')
+def ranges():
+    known = values()
+    told = ' '.join(row[3] for row in rows())
+    text = read('docs/tools/vhost-user-vsock.rst')
+    for name, option, least, most, unit in (
+            ('max-conns', 'max-conns', 'LEAST_CONNS', 'MOST_CONNS', ''),
+            ('buf-alloc', 'tx-buffer-size', 'MIN_BUF_ALLOC', 'MOST_BUF_ALLOC',
+             'bytes'),
+            ('max-staged', 'max-staged', 'LEAST_STAGED', 'MOST_STAGED',
+             'bytes'),
+            ('request-timeout-ms', 'request-timeout-ms', 'LEAST_TIMEOUT_MS',
+             'MOST_TIMEOUT_MS', '')):
+        ends = known['VSK_' + least], known['VSK_' + most]
+        in_table = ' to '.join(in_words(end, unit) for end in ends)
+        check(f'``{name}``, {in_table};' in told, f'{name}: {in_table}')
+        about = text.split(f'option:: --{option}=', 1)[1].split('\n\n')[1]
+        check('%d to %d.' % ends in about, f'{option}: {about!r}')
 
 
 sys.exit(suite.main())
