@@ -167,6 +167,8 @@ static void check_script(const VvtScript *script)
 
     CHECK(script->path && script->rows && script->steps);
     CHECK(script->backends < 1u << VVT_BACKEND_NUM);
+    CHECK((script->no_ends | script->vhost_user_no_ends) <
+          1u << VVT_END_NUM);
     for (i = 0; i < script->steps->len; i++) {
         const VvtStep *step = script->steps->pdata[i];
 

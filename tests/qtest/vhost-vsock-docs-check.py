@@ -90,6 +90,8 @@ def check_values():
                   source('keys'), 7)
     names = [n for t in tables for n in find(r'\{ "([\w-]+)"', t, 2)]
     return undocumented(names + find(r'\bE\((E[A-Z]+)\)', source('keys'), 15) +
+                        find(r'\[VVT_END_\w+\] = "([\w-]+)"',
+                             source('script'), 6) +
                         find(r'\[VVT_PLACE_\w+\] = "(\w+)"',
                              source('keys-raw'), 8) +
                         find(r'\{ "([A-Z]+)", (?:VRING|1u)',

@@ -22,25 +22,6 @@
 #define ONE_TIMEOUT_S 60
 #define ALL_TIMEOUT_S 600
 
-typedef enum VvtEnd {
-    VVT_END_UNPLUG,
-    VVT_END_RESET,        /* by the driver */
-    VVT_END_SYSTEM_RESET,
-    VVT_END_QUIT,         /* SIGTERM, and nobody closed anything */
-    VVT_END_MIGRATE,
-    VVT_END_PAUSES,       /* stop and cont after each step; no end at all */
-    VVT_END_NUM
-} VvtEnd;
-
-static const char *const end_name[VVT_END_NUM] = {
-    [VVT_END_UNPLUG] = "unplug",
-    [VVT_END_RESET] = "reset",
-    [VVT_END_SYSTEM_RESET] = "system-reset",
-    [VVT_END_QUIT] = "quit",
-    [VVT_END_MIGRATE] = "migrate",
-    [VVT_END_PAUSES] = "pauses",
-};
-
 typedef struct EndCase {
     VvtScript *script;
     VvtEnd end;
@@ -124,7 +105,8 @@ static void report_end(VvtRun *run, VvtEnd end, unsigned n)
 {
     g_autofree char *text = g_strdup_printf("%s: %s after %u steps: %s",
                                             run->script->path,
-                                            end_name[end], n, run->why->str);
+                                            vvt_end_name[end], n,
+                                            run->why->str);
 
     vvt_case_fail(run->c, text);
 }
@@ -191,21 +173,16 @@ static bool can(const VvtScript *script, VvtEnd end)
     const VvtConfig *config = vvt_config_get();
     bool vhost_user = config->backend == VVT_BACKEND_VHOST_USER;
     g_autofree char *lacks = vvt_config_lacks(config, script);
+    uint32_t none = script->no_ends |
+                    (vhost_user ? script->vhost_user_no_ends : 0);
 
-    if (lacks || (end == VVT_END_UNPLUG && !config->machine->can_unplug)) {
+    if (lacks || (none & (1u << end)) ||
+        (end == VVT_END_UNPLUG && !config->machine->can_unplug)) {
         return false;
     }
     if (end == VVT_END_PAUSES) {
-        if (vhost_user && strstr(script->path, "hostile-ring-") &&
-            strstr(script->path, "-registers")) {
-            return false; /* vhost of QEMU 7.2 fails an assertion at cont */
-        }
         return !vvt_script_uses(script, VVT_OP_QMP) &&
                !vvt_script_uses(script, VVT_OP_MIGRATE);
-    }
-    if (end == VVT_END_MIGRATE &&
-        g_str_has_suffix(script->path, "-used-ring-scribbled.json")) {
-        return false; /* the virtio core refuses its index, rightly */
     }
     return end != VVT_END_MIGRATE || !vhost_user;
 }
@@ -290,7 +267,7 @@ void vvt_ends_add(const GPtrArray *paths, bool some)
         const EndCase *end_case = cases->pdata[i];
         g_autofree char *base = g_path_get_basename(end_case->script->path);
         char *name = g_strdup_printf("/vhost-vsock/ends/%s/%s",
-                                     end_name[end_case->end], base);
+                                     vvt_end_name[end_case->end], base);
 
         if (g_hash_table_add(names, name)) {
             g_test_add_data_func(name, end_case, run_test);

@@ -88,6 +88,16 @@ const char *const vvt_backend_name[] = {
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(vvt_backend_name) == VVT_BACKEND_NUM);
 
+const char *const vvt_end_name[] = {
+    [VVT_END_UNPLUG] = "unplug",
+    [VVT_END_RESET] = "reset",
+    [VVT_END_SYSTEM_RESET] = "system-reset",
+    [VVT_END_QUIT] = "quit",
+    [VVT_END_MIGRATE] = "migrate",
+    [VVT_END_PAUSES] = "pauses",
+};
+G_STATIC_ASSERT(G_N_ELEMENTS(vvt_end_name) == VVT_END_NUM);
+
 const char *vvt_op_name(VvtOp op)
 {
     return ops[op].name;
@@ -313,6 +323,41 @@ static bool parse_requires(const Place *at, const QDict *dict,
     return true;
 }
 
+/* An object of ends, each with the reason. */
+static bool parse_no_ends(const Place *at, const QDict *dict, const char *key,
+                          uint32_t *ret_ends, GError **errp)
+{
+    const QDict *reasons = qobject_to(QDict, qdict_get(dict, key));
+    const QDictEntry *entry;
+
+    if (!reasons) {
+        if (qdict_haskey(dict, key)) {
+            fail(at, key, errp, "an object expected: an end, and why not");
+            return false;
+        }
+        return true;
+    }
+    for (entry = qdict_first(reasons); entry;
+         entry = qdict_next(reasons, entry)) {
+        const char *name = qdict_entry_key(entry);
+        g_autoptr(GPtrArray) reason = parse_strings(at, reasons, name, errp);
+        VvtEnd end = 0;
+
+        if (!reason) {
+            return false;
+        }
+        while (end < VVT_END_NUM && strcmp(name, vvt_end_name[end]) != 0) {
+            end++;
+        }
+        if (end == VVT_END_NUM) {
+            fail(at, name, errp, "there is no such end");
+            return false;
+        }
+        *ret_ends |= 1u << end;
+    }
+    return true;
+}
+
 /* The members of the first object that say something about the script. */
 static bool parse_head(const Place *at, const QDict *dict, VvtScript *script,
                        GError **errp)
@@ -327,7 +372,10 @@ static bool parse_head(const Place *at, const QDict *dict, VvtScript *script,
     script->description = g_strjoinv(" ", (char **)lines->pdata);
     g_clear_pointer(&script->rows, g_ptr_array_unref);
     script->rows = parse_strings(at, dict, "_rows", errp);
-    if (!script->rows || !parse_requires(at, dict, script, errp)) {
+    if (!script->rows || !parse_requires(at, dict, script, errp) ||
+        !parse_no_ends(at, dict, "_no_ends", &script->no_ends, errp) ||
+        !parse_no_ends(at, dict, "_vhost_user_no_ends",
+                       &script->vhost_user_no_ends, errp)) {
         return false;
     }
     if (qdict_haskey(dict, "_guest_cid")) {

@@ -26,6 +26,19 @@ typedef enum VvtBackend {
 
 extern const char *const vvt_backend_name[VVT_BACKEND_NUM];
 
+/* How a script can be cut short; the bits of "_no_ends". */
+typedef enum VvtEnd {
+    VVT_END_UNPLUG,
+    VVT_END_RESET,        /* by the driver */
+    VVT_END_SYSTEM_RESET,
+    VVT_END_QUIT,         /* SIGTERM, and nobody closed anything */
+    VVT_END_MIGRATE,
+    VVT_END_PAUSES,       /* stop and cont after each step; no end at all */
+    VVT_END_NUM
+} VvtEnd;
+
+extern const char *const vvt_end_name[VVT_END_NUM];
+
 typedef enum VvtOp {
     VVT_OP_SEND,
     VVT_OP_RECEIVE,
@@ -169,6 +182,8 @@ typedef struct VvtScript {
     bool requires_seqpacket;
     bool requires_pci;
     bool requires_little_endian; /* of the machine */
+    uint32_t no_ends;      /* those it cannot have, as bits */
+    uint32_t vhost_user_no_ends; /* nor these, on vhost-user */
     uint64_t guest_cid;    /* 0: the runner chooses */
     char *options;         /* properties of the device; NULL: the defaults */
     GPtrArray *steps;      /* of VvtStep */

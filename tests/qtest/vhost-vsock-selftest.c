@@ -88,6 +88,13 @@ static const WrongScript wrong_scripts[] = {
     { "requires-unknown", "[ { '_requires': ['sequence'] } ]", "x.json:1: "
       "step 1, key \"_requires\": \"sequence\" is nothing that can be "
       "required" },
+    { "end-unknown", "[ { '_no_ends': {\n 'migrat': 'a reason' } } ]",
+      "x.json:2: step 1, key \"migrat\": there is no such end" },
+    { "end-without-a-reason", "[ { '_vhost_user_no_ends': {\n"
+      " 'pauses': true } } ]", "x.json:2: step 1, key \"pauses\": a string "
+      "or an array of strings expected" },
+    { "ends-no-object", "[ {\n '_no_ends': 'migrate' } ]", "x.json:2: step "
+      "1, key \"_no_ends\": an object expected: an end, and why not" },
     { "only-unknown", "[ {},\n { 'op': 'sleep', 'ms': 1, 'only': 'linux' } "
       "]", "key \"only\": \"linux\" is not one of emulator kernel" },
     { "place-misspelt", "[ {},\n { 'op': 'write', 'at': 'RAMS+4' } ]",
@@ -135,7 +142,8 @@ static void right_script(void)
 {
     const char *text =
         "[ { '_description': ['a', 'b'], '_rows': ['S1'],\n"
-        "    '_requires': ['emulator'] },\n"
+        "    '_requires': ['emulator'], '_no_ends': { 'quit': 'c' },\n"
+        "    '_vhost_user_no_ends': { 'reset': ['d', 'e'], 'pauses': '' } },\n"
         "  { '_comment': 'no step' },\n"
         "  { 'op': 'sleep', 'ms': 1, '_why': 'a comment' } ]";
     g_autoptr(GError) error = NULL;
@@ -146,10 +154,13 @@ static void right_script(void)
     g_assert_cmpstr(script->description, ==, "a b");
     g_assert_cmpuint(script->rows->len, ==, 1);
     g_assert_cmpuint(script->backends, ==, 1u << VVT_BACKEND_EMULATOR);
+    g_assert_cmphex(script->no_ends, ==, 1u << VVT_END_QUIT);
+    g_assert_cmphex(script->vhost_user_no_ends, ==,
+                    1u << VVT_END_RESET | 1u << VVT_END_PAUSES);
     g_assert_cmpuint(script->steps->len, ==, 1);
     step = script->steps->pdata[0];
     g_assert_cmpuint(step->number, ==, 3);
-    g_assert_cmpuint(step->line, ==, 4);
+    g_assert_cmpuint(step->line, ==, 5);
 }
 
 /* --- Cases that need a child ---------------------------------------------- */
