@@ -35,6 +35,7 @@ help:
 	@echo '  V=1               make check: print every test, not only each suite'
 	@echo '  QEMU=7.2          the series of QEMU; default: the running Debian'"'"'s'
 	@echo '  QEMU_CONFIGURE=   more flags for QEMU'"'"'s configure'
+	@echo '  AUTHOR="A <a@b>"  make patches: who is named in their headers'
 	@echo '  BUILD=build       the build folder'
 	@echo '  JOBS=N            compilers at a time; default: one per processor'
 
