@@ -93,7 +93,7 @@ def patch_set(series_name):
     if not os.path.exists(path):
         fail('There is no patch set for QEMU %s; sets here: %s' % (
             series_name, ' '.join(
-                sorted(n for n in os.listdir(os.path.dirname(folder))
+                sorted(n[5:] for n in os.listdir(os.path.dirname(folder))
                        if n.startswith('qemu-')))))
     return folder, [words[0] for words in read_list(path)]
 

@@ -13,6 +13,12 @@ codename_of() {
     esac
 }
 
+# The series that there are patches for, in the order of their versions.
+patch_sets() {
+    (cd "$top/patches" && printf '%s\n' qemu-*) | sed 's/^qemu-//' | sort -V |
+        tr '\n' ' ' | sed 's/ $//'
+}
+
 series=${QEMU:-}
 if [ -z "$series" ]; then
     case $running_codename in
@@ -20,14 +26,13 @@ if [ -z "$series" ]; then
     trixie)   series=10.0 ;;
     *)  die "This is Debian '$running_codename', whose QEMU was not tried." \
             "Name a series to build: make QEMU=$(
-                cd "$top/patches" && echo qemu-* |
-                sed 's/qemu-//g; s/ / or QEMU=/g')" ;;
+                patch_sets | sed 's/ / or QEMU=/g')" ;;
     esac
 fi
 qemu_codename=$(codename_of "$series")
 if [ -z "$qemu_codename" ] || [ ! -d "$top/patches/qemu-$series" ]; then
     die "There is no patch set for QEMU '$series'." \
-        "Sets here: $(cd "$top/patches" && echo qemu-*)"
+        "Sets here: $(patch_sets)"
 fi
 
 # QEMU's configure refuses a path with spaces or colons.

@@ -185,7 +185,8 @@ def misfit():
 @suite.case('/patches/a-series-without-a-set-is-an-error-that-lists-the-sets')
 def no_set():
     with World() as w:
-        contains(w.run('lay-overlay', '9.9', w.path(TREE), code=1), 'qemu-1.0')
+        contains(w.run('lay-overlay', '9.9', w.path(TREE), code=1),
+                 'sets here: 1.0')
 
 
 @suite.case('/patches/an-edit-in-the-tree-is-not-overwritten')

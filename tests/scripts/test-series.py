@@ -216,7 +216,7 @@ def unknown():
                          capture_output=True, text=True, check=False)
     equal(run.returncode, 1)
     contains(run.stderr, "no patch set for QEMU '9.9'")
-    contains(run.stderr, 'qemu-7.2')
+    contains(run.stderr, 'Sets here: 7.2 10.0 ')
 
 
 @suite.case('/table/every-file-of-the-overlay-has-a-place')
