@@ -176,6 +176,12 @@ def made():
             check(run.returncode == 0 and not run.stderr, run.stderr)
             with open(output, encoding='utf-8') as f:
                 text = f.read().replace('\\-', '-')
+            if shutil.which('man'):
+                run = subprocess.run(
+                    ['man', '--warnings=w', '-l', '-Tutf8', '-Z', output],
+                    env=dict(os.environ, MANWIDTH='80'),
+                    capture_output=True, text=True, check=False)
+                check(run.returncode == 0 and not run.stderr, run.stderr)
         title = page(name).split('\n')[1]
         for wanted in ('TH "%s" 1' % name.upper(), 'SH SYNOPSIS',
                        'SH OPTIONS', 'SH EXIT STATUS', 'SH ENVIRONMENT',
