@@ -171,15 +171,19 @@ void flow_free(Flow *f)
 static VskRefusal give(Flow *f, const VskHdr *hdr, const void *bytes)
 {
     /* In memory of its own, so that a read beyond it is seen. */
-    g_autofree char *copy = g_memdup2(bytes, hdr->len);
+    g_autofree char *copy = g_malloc(hdr->len);
     size_t cut = hdr->len / 2;
     struct iovec iov[] = {
         { copy, cut }, { copy ? copy + cut : NULL, hdr->len - cut },
     };
     VskRefusal why = VSK_REFUSED_NUM;
-    bool ok = vsk_conn_from_guest(f->conn, hdr, hdr->len ? iov : NULL,
-                                  hdr->len ? 2 : 0, &why);
+    bool ok;
 
+    if (hdr->len) {
+        memcpy(copy, bytes, hdr->len);
+    }
+    ok = vsk_conn_from_guest(f->conn, hdr, hdr->len ? iov : NULL,
+                             hdr->len ? 2 : 0, &why);
     g_assert_cmpint(ok, ==, why == VSK_REFUSED_NUM);
     report_if_changed(f);
     return why;

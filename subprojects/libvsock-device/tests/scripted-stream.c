@@ -255,13 +255,20 @@ ScriptedStream *scripted_stream_new(void)
     return s;
 }
 
+static void drop_all(GQueue *messages)
+{
+    while (!g_queue_is_empty(messages)) {
+        g_bytes_unref(g_queue_pop_head(messages));
+    }
+}
+
 void scripted_stream_free(ScriptedStream *s)
 {
     if (s) {
         g_byte_array_unref(s->input);
         g_byte_array_unref(s->output);
-        g_queue_clear_full(&s->sent, (GDestroyNotify)g_bytes_unref);
-        g_queue_clear_full(&s->waiting, (GDestroyNotify)g_bytes_unref);
+        drop_all(&s->sent);
+        drop_all(&s->waiting);
         g_free(s);
     }
 }
