@@ -12,6 +12,13 @@ import sys
 import time
 import traceback
 
+# Limits end what hangs, so none has to be tight: a machine that has much else
+# to do may be so many times slower than an idle one, for which those of cases
+# and of until() are written.
+SLOWEST = 5
+# And this is for what an idle machine does at once.
+WAIT_S = 150
+
 
 class Skip(Exception):
     """Raised by a case that cannot run here; the text is the reason."""
@@ -109,7 +116,9 @@ def add_arguments(parser):
 
 @contextlib.contextmanager
 def deadline(seconds):
-    """Raise Deadline in the body when @seconds are over."""
+    """Raise Deadline in the body when @seconds of an idle machine are over."""
+    seconds *= SLOWEST
+
     def expire(_signum, _frame):
         raise Deadline(f'not done in {seconds} s')
 
@@ -144,7 +153,9 @@ def shorten(value):
 
 
 def until(condition, what, timeout_s=10, step_s=0.01):
-    """Wait for something that other processes bring about."""
+    """Wait for something that other processes bring about, up to @timeout_s of
+    an idle machine."""
+    timeout_s *= SLOWEST
     end = time.monotonic() + timeout_s
     while True:
         value = condition()
