@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 
-from tap import Suite, check, contains, equal, until
+from tap import WAIT_S, Suite, check, contains, equal, until
 from guest import Guest, RST, SHUTDOWN
 
 suite = Suite(timeout_s=60)
@@ -78,7 +78,7 @@ class World:
         """Run the daemon to its end."""
         return subprocess.run(
             [program, *map(str, args)], stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=5, check=False,
+            capture_output=True, text=True, timeout=WAIT_S, check=False,
             cwd=self.dir, **kwargs)
 
     def guest(self, cid=3, **kwargs):
@@ -89,7 +89,7 @@ class World:
     def listener(self, port, cid=3, backlog=64, kind=socket.SOCK_STREAM):
         """A host program that listens for guest @cid."""
         sock = self.stack.enter_context(socket.socket(socket.AF_UNIX, kind))
-        sock.settimeout(10)
+        sock.settimeout(WAIT_S)
         path = self.uds_path(cid) + f'_{port}'
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -104,7 +104,7 @@ class World:
         if kept:
             self.stack.callback(sock.close)
         sock.connect(self.uds_path(cid))
-        sock.settimeout(10)
+        sock.settimeout(WAIT_S)
         if port is not None:
             text = b'CONNECT %d\n' % port
         if text:
@@ -167,19 +167,19 @@ class Daemon:
 
     def kill(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(WAIT_S)
 
-    def end(self, number=signal.SIGTERM, timeout_s=5):
+    def end(self, number=signal.SIGTERM):
         """Ask it to end; it must, with exit code 0."""
         self.process.send_signal(number)
-        self.expect_exit(OK, timeout_s)
+        self.expect_exit(OK)
 
-    def expect_exit(self, code, timeout_s=10):
+    def expect_exit(self, code):
         try:
-            self.process.wait(timeout_s)
+            self.process.wait(WAIT_S)
         except subprocess.TimeoutExpired:
             raise AssertionError('the daemon did not end within '
-                                 f'{timeout_s} s') from None
+                                 f'{WAIT_S} s') from None
         equal(self.process.returncode, code,
               f'exit code, with {self.log()!r}')
 
@@ -210,7 +210,7 @@ class Daemon:
                     return int(value.split()[0])
         raise AssertionError(f'no {key} in /proc/{self.pid}/status')
 
-    def expect_idle(self, within_s=5):
+    def expect_idle(self, within_s=30):
         """It comes to rest: at most a tick of CPU, 10 ms, in 0.3 s."""
         end = time.monotonic() + within_s
         while True:
@@ -222,9 +222,8 @@ class Daemon:
             if time.monotonic() > end:
                 raise AssertionError(f'{spent} ticks of CPU in 0.3 s of rest')
 
-    def expect_fds(self, at_most, within_s=5):
-        until(lambda: self.fds() <= at_most,
-              f'at most {at_most} descriptors', within_s)
+    def expect_fds(self, at_most):
+        until(lambda: self.fds() <= at_most, f'at most {at_most} descriptors')
 
 
 class Health:
@@ -246,7 +245,7 @@ class Health:
         self.daemon.expect_idle()
         until(lambda: self.daemon.memory_kib() <= self.bound_kib,
               f'memory back from {self.daemon.memory_kib()} KiB to '
-              f'{self.memory_kib}, at most {self.bound_kib}', 10)
+              f'{self.memory_kib}, at most {self.bound_kib}')
 
 
 def refused(world, *args, words=(), **kwargs):
@@ -306,7 +305,7 @@ def background(function, *args):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         future = pool.submit(function, *args)
         yield future
-        future.result(30)
+        future.result(WAIT_S)
 
 
 def check_service(world, guest, port=1234):
@@ -320,7 +319,7 @@ def check_service(world, guest, port=1234):
         flow = guest.connect(port, port=50000 + port % 1000)
         sock, _ = listener.accept()
         with sock:
-            sock.settimeout(10)
+            sock.settimeout(WAIT_S)
             exchange(sock, flow)
             flow.close()
 

@@ -21,6 +21,9 @@ from tap import check, equal, until
 
 CLIENTS = 24000
 AT_ONCE = 60
+# For what must hold as long as clients do not finish their lines: a busy
+# machine would take longer to look than they have by default.
+PATIENT = '--line-timeout-ms=600000'
 
 # What the guest does with a connection, by port.
 SILENT, REFUSES, ACCEPTS, TALKS = 1, 2, 3, 4
@@ -143,7 +146,7 @@ def settle(guest):
 @suite.case('/abuse/300-host-programs-hang-in-mid-line')
 def _():
     with World() as world:
-        daemon = world.start()
+        daemon = world.start(*world.options(), PATIENT)
         guest = world.guest()
         check_service(world, guest)
         health = Health(daemon)
@@ -187,7 +190,7 @@ def _():
 
     with World() as world:
         # Silent clients may be a quarter of the connections: here too many.
-        daemon = world.start(*world.options(), '--max-conns=4096',
+        daemon = world.start(*world.options(), '--max-conns=4096', PATIENT,
                              preexec_fn=few)
         health = Health(daemon)
         socks = [world.dial(kept=False) for _ in range(100)]
@@ -222,7 +225,7 @@ def _():
                 guest.rings[1].force_kick()
                 ops = [guest.receive(RESPONSE, RST).op for _ in range(64)]
                 took = time.monotonic() - began
-                check(took < 1, f'{took:.1f} s for 64 answers')
+                check(took < 10, f'{took:.1f} s for 64 answers')
                 equal(ops.count(RESPONSE), min(64, backlog + 1), 'accepted')
                 check_service(world, guest)
                 daemon.expect_idle()
@@ -287,6 +290,7 @@ def _():
         daemon = world.start()
         guest = world.guest()
         check_service(world, guest)
+        settle(guest)
         before, fds = daemon.memory_kib(), daemon.fds()
         for turn in range(4):
             pairs = [world.connection(guest, 3) for _ in range(400)]

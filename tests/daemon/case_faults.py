@@ -14,11 +14,12 @@ import box
 from box import World, check_new_guest, read_exactly, read_ok, suite
 from frontend import FrontEnd, Gone, Refused
 from guest import Flow, Guest, REQUEST, RESPONSE, RST, SHUTDOWN
-from tap import Skip, check, equal, until
+from tap import WAIT_S, Skip, check, equal, until
 
 # The most calls of one kind that are made to fail; the others are skipped
 # evenly.
 MOST = 5
+# For a session in which a call failed, and which may then just stand still.
 PATIENCE_S = 0.3
 
 
@@ -62,7 +63,7 @@ class Tracer:
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=WAIT_S)
 
     def is_attached(self):
         if self.process.poll() is not None:
@@ -78,52 +79,52 @@ class Tracer:
 
 # --- A session ---------------------------------------------------------------
 
-def session(world):
+def session(world, patience_s=WAIT_S):
     """All that a session has, though not long of it."""
-    with FrontEnd(world.socket_path(), timeout_s=PATIENCE_S) as front:
+    with FrontEnd(world.socket_path(), timeout_s=patience_s) as front:
         front.negotiate()
         front.set_inflight(front.get_inflight(3, 256), 3, 256)
         guest = Guest(front=front)
-        from_host(world, guest)
-        from_guest(world, guest)
+        from_host(world, guest, patience_s)
+        from_guest(world, guest, patience_s)
         guest.stop()
 
 
-def from_host(world, guest):
+def from_host(world, guest, patience_s):
     with world.dial(1234, kept=False) as sock:
-        sock.settimeout(PATIENCE_S)
-        flow = guest.accept(1234, timeout_s=PATIENCE_S)
+        sock.settimeout(patience_s)
+        flow = guest.accept(1234, timeout_s=patience_s)
         read_ok(sock)
-        exchange(sock, flow)
-    flow.receive(SHUTDOWN, timeout_s=PATIENCE_S)
+        exchange(sock, flow, patience_s)
+    flow.receive(SHUTDOWN, timeout_s=patience_s)
     flow.send(RST)
 
 
-def from_guest(world, guest):
+def from_guest(world, guest, patience_s):
     with world.listener(1234) as listener:
-        listener.settimeout(PATIENCE_S)
+        listener.settimeout(patience_s)
         flow = Flow(guest, 50001, 1234)
         flow.send(REQUEST)
-        flow.receive(RESPONSE, timeout_s=PATIENCE_S)
+        flow.receive(RESPONSE, timeout_s=patience_s)
         sock, _ = listener.accept()
         with sock:
-            sock.settimeout(PATIENCE_S)
-            exchange(sock, flow)
-    flow.receive(SHUTDOWN, timeout_s=PATIENCE_S)
+            sock.settimeout(patience_s)
+            exchange(sock, flow, patience_s)
+    flow.receive(SHUTDOWN, timeout_s=patience_s)
     flow.send(RST)
 
 
-def exchange(sock, flow):
+def exchange(sock, flow, patience_s):
     sock.sendall(b'to the guest')
-    equal(flow.read(12, timeout_s=PATIENCE_S), b'to the guest')
-    flow.write(b'to the host', timeout_s=PATIENCE_S)
+    equal(flow.read(12, timeout_s=patience_s), b'to the guest')
+    flow.write(b'to the host', timeout_s=patience_s)
     equal(read_exactly(sock, 11), b'to the host')
 
 
 def disturbed_session(world):
     """The same, which may end anywhere."""
     try:
-        session(world)
+        session(world, PATIENCE_S)
     except (Gone, Refused, AssertionError, OSError):
         pass
 

@@ -12,7 +12,7 @@ from box import check_service, suite
 from guest import EVENT, HEADER, REQUEST, RX, TX, Guest
 from ring import DESC, INDIRECT, NEXT, WRITE
 from siege import siege
-from tap import check
+from tap import WAIT_S, check
 
 QUEUES = {RX: 'rx', TX: 'tx', EVENT: 'event'}
 PAGE = 4096
@@ -141,7 +141,7 @@ def spoil(under, what, queue, act, reported):
         act(guest, guest.rings[queue])
         host.sendall(bytes(60000))
         work_at(under, guest, what)
-        check(not reported or frontend.readable(err, 5),
+        check(not reported or frontend.readable(err, WAIT_S),
               f'{what}: no word by the error eventfd')
         os.close(err)
         renew(under, guest, what)
@@ -159,12 +159,18 @@ def _():
 
 
 def work_at(under, guest, what):
-    """Kick all that can be kicked: no more is done than there is to do."""
-    before = under.daemon.ticks()
-    for ring in guest.rings:
-        ring.force_kick()
-    time.sleep(0.02)
-    spent = under.daemon.ticks() - before
+    """Kick all that can be kicked: no more is done than there is to do.
+
+    What there is takes a slow machine longer, but not each time.
+    """
+    for _ in range(5):
+        before = under.daemon.ticks()
+        for ring in guest.rings:
+            ring.force_kick()
+        time.sleep(0.02)
+        spent = under.daemon.ticks() - before
+        if spent <= 2:
+            break
     check(spent <= 2, f'{spent} ticks of CPU with {what}')
     under.check(what)
 
@@ -194,7 +200,8 @@ def _():
             for _ in range(100):
                 guest.rings[TX].force_kick()
                 guest.rings[RX].force_kick()
-            check(frontend.readable(err, 2), 'no word by the error eventfd')
+            check(frontend.readable(err, WAIT_S),
+                  'no word by the error eventfd')
             guest.front.sync()
             lines = [line for line in under.daemon.log()[before:].splitlines()
                      if ': message ' not in line]

@@ -18,7 +18,7 @@ from frontend import (ADDRESS, ADD_MEM_REG, NEED_REPLY, REGION, REM_MEM_REG,
                       SET_VRING_KICK, SET_VRING_NUM, STATE, U64, VERSION)
 from guest import CREDIT_UPDATE, REQUEST, RST, RX, TX
 from siege import siege
-from tap import Skip, check, equal
+from tap import WAIT_S, Skip, check, equal
 
 SECONDS = 2                             # for what only chance would find
 NO_TABLE = struct.pack('=II', 0, 0)
@@ -176,7 +176,8 @@ def block_call(world, cid):
     call = os.eventfd(0, os.EFD_NONBLOCK)
     guest.front.send(frontend.SET_VRING_CALL, U64.pack(TX), [call])
     guest.front.sync()
-    os.read(call, 8)                    # a new one is called at once
+    check(frontend.readable(call, WAIT_S), 'a new one is called at once')
+    os.read(call, 8)
     os.write(call, struct.pack('=Q', 2**64 - 2))
     os.set_blocking(call, True)         # for the daemon, too: one description
     guest.send(RST, 50000, 9999)
@@ -192,7 +193,7 @@ def _():
         time.sleep(0.2)
         check_new_guest(world, 4)
         daemon.process.send_signal(signal.SIGTERM)
-        daemon.expect_exit(1, 6)
+        daemon.expect_exit(1)
         daemon.expect_log('ending without it')
         check('vhost4.sock' not in os.listdir(world.dir),
               f'left: {os.listdir(world.dir)}')
@@ -202,13 +203,15 @@ def _():
 @suite.case('/hostile-vmm/coming-again-and-again-fills-no-log')
 def _():
     with World() as world:
-        daemon = world.start()
+        daemon, began = world.start(), time.monotonic()
         for _ in range(500):
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(world.socket_path(3))
-                sock.settimeout(5)
+                sock.settimeout(WAIT_S)
                 sock.sendall(b'\xff' * 12)
                 check(not sock.recv(1), 'it answers')
-        check(len(daemon.log().splitlines()) <= 110,
-              f'{len(daemon.log().splitlines())} lines')
+        lines = len(daemon.log().splitlines())
+        # So many in each 10 s.
+        most = 110 * (1 + (time.monotonic() - began) // 10)
+        check(lines <= most, f'{lines} lines')
         check_new_guest(world)

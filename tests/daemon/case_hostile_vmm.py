@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import struct
+import time
 
 import frontend
 from box import World, check_new_guest, suite
@@ -38,7 +39,7 @@ def _():
                                    negotiate=False, heard=False) as front:
                     front.send_bytes(whole[:length])
                     front.sock.shutdown(socket.SHUT_WR)
-                    front.is_gone(2)
+                    front.is_gone()
 
 
 @suite.case('/hostile-vmm/every-request-with-every-length')
@@ -477,7 +478,6 @@ def _():
     with siege() as under:
         for turn in range(500):
             with under.session(f'random {turn}') as front:
-                front.sock.settimeout(2)
                 for _ in range(20):
                     send_random(dice, front, fds)
     os.close(fds[1])
@@ -497,13 +497,15 @@ def send_random(dice, front, fds):
 @suite.case('/hostile-vmm/log-is-not-filled-by-a-thousand-bad-sessions')
 def _():
     with World() as world:
-        daemon = world.start()
+        daemon, began = world.start(), time.monotonic()
         for _ in range(1000):
             with FrontEnd(world.socket_path()) as front:
                 front.send(frontend.LAST_REQUEST)
                 check(front.is_gone(), 'is not ended')
         lines = daemon.log().count('\n')
-        check(30 < lines < 500, f'{lines} lines in the log')
+        # 100 in each 10 s.
+        most = 500 + 100 * (time.monotonic() - began) // 10
+        check(30 < lines < most, f'{lines} lines in the log')
         check_new_guest(world)
 
 

@@ -9,7 +9,7 @@ import select
 
 from box import Health, World, check_service, suite
 from guest import REQUEST, RESPONSE, RST, RW, SHUTDOWN
-from tap import equal
+from tap import WAIT_S, equal
 
 PORT = 1234
 MANY = int(os.environ.get('VHOST_VSOCK_TEST_MANY') or 100000)
@@ -41,7 +41,7 @@ def one_connection(guest, listener, number):
     port = 1024 + number % 60000
     guest.send(REQUEST, port, PORT)
     guest.receive(RESPONSE)
-    select.select([listener], [], [], 5)
+    select.select([listener], [], [], WAIT_S)
     host = listener.accept()[0]
     ENDS[number % len(ENDS)](guest, host, port)
 

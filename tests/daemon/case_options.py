@@ -291,20 +291,30 @@ def _():
         world.start(*world.options(), '--line-timeout-ms=300',
                     '--request-timeout-ms=400', '--close-timeout-ms=500')
         guest = world.guest()
-        began = time.monotonic()
-        silent, asking = world.dial(), world.dial(1234)
-        equal(silent.recv(1), b'')
-        check(0.2 < time.monotonic() - began < 2, 'the line\'s time')
-        equal(asking.recv(1), b'')
-        check(0.3 < time.monotonic() - began < 2, 'the request\'s time')
-        guest.receive()
-        guest.receive()                 # its REQUEST, and its end
-        sock, flow = world.connection(guest, 1235)
-        began = time.monotonic()
-        sock.close()
-        while flow.receive().op != 3:
-            pass
-        check(0.4 < time.monotonic() - began < 4, 'the time to close')
+        # A busy machine may take longer, but not each time.
+        line, request, close = (min(times) for times in zip(
+            *(times_kept(world, guest) for _ in range(3))))
+        check(0.2 < line < 2, f'{line:.1f} s for the line')
+        check(0.3 < request < 2, f'{request:.1f} s for the request')
+        check(0.4 < close < 4, f'{close:.1f} s to close')
+
+
+def times_kept(world, guest):
+    """How long it takes until each of the three is over."""
+    began = time.monotonic()
+    silent, asking = world.dial(), world.dial(1234)
+    equal(silent.recv(1), b'')
+    line = time.monotonic() - began
+    equal(asking.recv(1), b'')
+    request = time.monotonic() - began
+    guest.receive()
+    guest.receive()                     # its REQUEST, and its end
+    sock, flow = world.connection(guest, 1235)
+    began = time.monotonic()
+    sock.close()
+    while flow.receive().op != 3:
+        pass
+    return line, request, time.monotonic() - began
 
 
 @suite.case('/options/seqpacket-off-is-not-offered')

@@ -189,7 +189,7 @@ def _():
             send_from(world, guest, more, port=78 + turn % 2)
             guest.front.remove_region(more)
             exchange(sock, flow)
-        equal(daemon.fds(), before, 'descriptors')
+        daemon.expect_fds(before)
 
 
 @suite.case('/protocol/buffers-over-the-border-of-two-regions-work')

@@ -6,7 +6,7 @@ import frontend
 from box import World, check_new_guest, check_service, exchange, suite
 from frontend import FrontEnd
 from guest import EVENT, RX, TRANSPORT_RESET, TX, Guest
-from tap import equal
+from tap import WAIT_S, equal
 
 
 @suite.case('/restart/stopped-rings-say-where-they-were-and-go-on')
@@ -50,7 +50,7 @@ def _():
         for _ in range(3):
             sock, _ = world.connection(guest)
             guest.front.command(frontend.RESET_DEVICE)
-            sock.settimeout(5)
+            sock.settimeout(WAIT_S)
             try:
                 equal(sock.recv(1), b'', 'host program')
             except ConnectionResetError:
@@ -76,7 +76,7 @@ def _():
                 front.command(frontend.RESET_DEVICE)
                 front.remove_region(guest.regions[0])
                 front.close_rings()
-            equal(daemon.fds(), before, 'descriptors')
+            daemon.expect_fds(before)
 
 
 @suite.case('/restart/other-driver-in-the-same-session-has-no-old-flows')
@@ -139,7 +139,7 @@ def _():
     with World() as world:
         world.start()
         with world.guest() as guest:
-            with FrontEnd(world.socket_path(), timeout_s=10) as other:
+            with FrontEnd(world.socket_path()) as other:
                 other.send(frontend.GET_FEATURES)
                 check_service(world, guest)
                 guest.front.close()

@@ -16,7 +16,7 @@ from box import World, check_new_guest, check_service, suite
 from case_life import CONTRIB, activated, listening
 from guest import Guest, REQUEST, RST
 from inject import inject
-from tap import Skip, check, contains, equal, until
+from tap import WAIT_S, Skip, check, contains, equal, until
 
 NOBODY = 65534
 # Of x86_64.
@@ -208,7 +208,7 @@ def _():
         if os.geteuid() != 0:
             raise Skip('needs another user')
         result = subprocess.run(
-            [*as_nobody(), box.program, *world.options()], timeout=10,
+            [*as_nobody(), box.program, *world.options()], timeout=WAIT_S,
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             check=False)
         check(result.returncode in (box.FAILED, box.USAGE), result)
@@ -248,7 +248,7 @@ def _():
             ['systemd-analyze', 'verify', '--man=no', '--recursive-errors=no',
              *(path.replace('@.', '@3.') for path in paths)],
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=30, check=False,
+            timeout=WAIT_S, check=False,
             env=dict(os.environ, SYSTEMD_UNIT_PATH=os.path.dirname(
                 paths[0]) + ':'))
         lines = [line for line in (result.stdout + result.stderr).split('\n')

@@ -3,6 +3,7 @@
 # What a guest and host programs get from the daemon.
 
 import socket
+import time
 
 import frontend
 from box import (World, background, check_service, exchange, read_exactly,
@@ -40,8 +41,15 @@ def _():
     with World() as world:
         world.start()
         guest = world.guest()
-        guest.send(REQUEST, 40000, 4321)
-        equal(guest.receive(RST, timeout_s=1).src_port, 4321)
+        # A busy machine may take as long as the request may, but not each time.
+        for _ in range(5):
+            began = time.monotonic()
+            guest.send(REQUEST, 40000, 4321)
+            equal(guest.receive(RST).src_port, 4321)
+            took = time.monotonic() - began
+            if took < 1:
+                break
+        check(took < 1, f'{took:.1f} s')
 
 
 @suite.case('/service/seqpacket-is-offered-and-keeps-boundaries')

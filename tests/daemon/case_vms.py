@@ -66,7 +66,7 @@ def _():
             guest.front.send_bytes(
                 frontend.HEADER.pack(frontend.SET_FEATURES, 1, 8) + bytes(3))
             check_service(world, guest)
-            daemon.end(timeout_s=1)
+            daemon.end()
 
 
 @suite.case('/vms/front-end-that-never-reads-answers-stops-only-its-guest')

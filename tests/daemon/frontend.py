@@ -11,6 +11,8 @@ import socket
 import struct
 import time
 
+from tap import WAIT_S
+
 # Requests of the front-end.
 GET_FEATURES = 1
 SET_FEATURES = 2
@@ -87,7 +89,7 @@ class Refused(Exception):
 class FrontEnd:
     """One session with a back-end that listens at @path."""
 
-    def __init__(self, path=None, sock=None, timeout_s=10):
+    def __init__(self, path=None, sock=None, timeout_s=WAIT_S):
         if sock is None:
             sock = socket.socket(socket.AF_UNIX)
             sock.connect(path)
@@ -184,7 +186,7 @@ class FrontEnd:
         while self.receive()[0] != GET_FEATURES:
             pass
 
-    def is_gone(self, timeout_s=5):
+    def is_gone(self, timeout_s=WAIT_S):
         """Whether the back-end ends the session within @timeout_s."""
         end = time.monotonic() + timeout_s
         while True:

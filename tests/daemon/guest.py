@@ -11,7 +11,7 @@ import time
 import frontend
 from frontend import FrontEnd
 from ring import Region, Ring
-from tap import equal
+from tap import WAIT_S, equal
 
 HEADER = struct.Struct('<QQIIIHHIII')
 HOST = 2
@@ -161,7 +161,7 @@ class Guest:
         if kick:
             self.rings[TX].kick()
 
-    def make_room(self, count, timeout_s=10):
+    def make_room(self, count, timeout_s=WAIT_S):
         end = time.monotonic() + timeout_s
         while len(self.rings[TX].free) < count:
             self.rings[TX].wait_used(max(0, end - time.monotonic()))
@@ -177,7 +177,7 @@ class Guest:
             if used[0] in self.tx_buffers:
                 self.spare_tx.append(self.tx_buffers.pop(used[0]))
 
-    def tx_done(self, timeout_s=10):
+    def tx_done(self, timeout_s=WAIT_S):
         """Wait until every tx chain was given back."""
         end = time.monotonic() + timeout_s
         while self.rings[TX].chains:
@@ -202,7 +202,7 @@ class Guest:
         if any_used:
             ring.kick()
 
-    def receive(self, *ops, flow=None, timeout_s=5):
+    def receive(self, *ops, flow=None, timeout_s=WAIT_S):
         """The next packet, of @flow if given; one of @ops, if any."""
         packet = self.poll(flow, timeout_s)
         if packet is None:
@@ -226,7 +226,7 @@ class Guest:
                 return None
             self.rings[RX].wait_used(left)
 
-    def event(self, timeout_s=5):
+    def event(self, timeout_s=WAIT_S):
         """The next event; None if none comes.  Its buffer is posted again."""
         ring = self.rings[EVENT]
         ring.wait_used(timeout_s)
@@ -253,7 +253,7 @@ class Guest:
         flow.receive(RESPONSE)
         return flow
 
-    def accept(self, port, timeout_s=5):
+    def accept(self, port, timeout_s=WAIT_S):
         """Take the next connection of a host program to @port."""
         packet = self.receive(REQUEST, timeout_s=timeout_s)
         equal(packet.dst_port, port, 'port')
@@ -289,7 +289,7 @@ class Flow:
     def heard(self, packet):
         self.window, self.forwarded = packet.buf_alloc, packet.fwd_cnt
 
-    def receive(self, *ops, timeout_s=5):
+    def receive(self, *ops, timeout_s=WAIT_S):
         packet = self.guest.receive(*ops, flow=self, timeout_s=timeout_s)
         self.heard(packet)
         return packet
@@ -297,7 +297,7 @@ class Flow:
     def room(self):
         return self.window - ((self.sent - self.forwarded) & 0xffffffff)
 
-    def write(self, data, timeout_s=10):
+    def write(self, data, timeout_s=WAIT_S):
         """Send @data, within the window; what comes in is kept."""
         while data:
             if self.room() <= 0:
@@ -311,7 +311,7 @@ class Flow:
             self.sent += len(piece)
             data = data[len(piece):]
 
-    def read(self, size, timeout_s=5):
+    def read(self, size, timeout_s=WAIT_S):
         """Exactly @size bytes of the host program."""
         data, self.early = self.early, b''
         while len(data) < size:
@@ -329,5 +329,5 @@ class Flow:
     def close(self):
         """End it cleanly from the guest's side."""
         self.send(SHUTDOWN, flags=NO_RECEIVE | NO_SEND)
-        while self.receive(timeout_s=5).op != RST:
+        while self.receive().op != RST:
             pass

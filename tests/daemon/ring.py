@@ -9,7 +9,7 @@ import threading
 import time
 
 from frontend import REGION, eventfd, readable
-from tap import check
+from tap import WAIT_S, check
 
 DESC = struct.Struct('<QIHH')           # address, length, flags, next
 NEXT, WRITE, INDIRECT = 1, 2, 4
@@ -178,7 +178,7 @@ class Ring:
             return True
         if self.used_words[1] == self.next_used:
             return False
-        check(readable(self.call_fd, 5),
+        check(readable(self.call_fd, WAIT_S),
               'there are used chains, and the device did not call')
         self.clear_call()
         return True

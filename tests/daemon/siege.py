@@ -45,7 +45,7 @@ class Siege:
         @heard: what was sent is whole, so that a question behind it must be
         answered.
         """
-        front = FrontEnd(self.world.socket_path(3), timeout_s=5)
+        front = FrontEnd(self.world.socket_path(3))
         with front:
             try:
                 if negotiate:
