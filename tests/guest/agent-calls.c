@@ -41,7 +41,7 @@ static struct sockaddr_vm address(const Job *job, int arg)
 /* socket SLOT [KIND] */
 static void run_socket(Job *job)
 {
-    int fd = socket(AF_VSOCK, socket_type(job, 1) | SOCK_CLOEXEC, 0);
+    int fd = new_socket(socket_type(job, 1));
     int err = fd < 0 ? errno : 0;
 
     fill_slot(job, fd);

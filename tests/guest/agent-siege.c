@@ -48,7 +48,10 @@ static int hold(int fd)
 
 static int dial(const struct sockaddr_vm *addr, int flags, int *ret_fd)
 {
-    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    /* One that does not wait is kept by Linux until its time is over. */
+    int fd = flags & SOCK_NONBLOCK
+             ? socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | flags, 0)
+             : new_socket(SOCK_STREAM | flags);
 
     *ret_fd = fd;
     return fd < 0 || connect(fd, (void *)addr, sizeof(*addr)) < 0 ? errno : 0;

@@ -25,6 +25,7 @@
 #include <sys/ioctl.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -35,6 +36,7 @@
 #define N_SLOTS     1024
 #define OUTPUT_SIZE 65536        /* of a program run for the test */
 #define STACK_SIZE  (128 * 1024)
+#define CONNECT_S   20
 
 static int control;
 static int slots[N_SLOTS];
@@ -104,6 +106,18 @@ int socket_type(const Job *job, int arg)
 {
     return job->n_args > arg && strcmp(job->args[arg], "seqpacket") == 0
            ? SOCK_SEQPACKET : SOCK_STREAM;
+}
+
+int new_socket(int type)
+{
+    struct timeval patience = { .tv_sec = CONNECT_S };
+    int fd = socket(AF_VSOCK, type | SOCK_CLOEXEC, 0);
+
+    if (fd >= 0) {
+        setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience,
+                   sizeof(patience));
+    }
+    return fd;
 }
 
 /* The signal comes to the thread that wrote. */
@@ -184,7 +198,7 @@ static void run_connect(Job *job)
         .svm_port = (unsigned int)number(job, 2),
     };
     socklen_t len = sizeof(addr);
-    int fd = socket(AF_VSOCK, socket_type(job, 3) | SOCK_CLOEXEC, 0);
+    int fd = new_socket(socket_type(job, 3));
     int64_t start = now_ms();
     int err = 0;
 

@@ -46,6 +46,10 @@ unsigned long long number(const Job *job, int arg);
  * seqpacket. */
 int socket_type(const Job *job, int arg);
 
+/* A socket whose connect() waits 20 s for an answer, not Linux's 2 s: the host
+ * may have much else to do.  -1: errno says why. */
+int new_socket(int type);
+
 int64_t now_ms(void);
 
 /* How many SIGPIPEs this thread got. */

@@ -5,6 +5,8 @@
 import queue
 import threading
 
+from tap import WAIT_S
+
 
 class GuestError(Exception):
     """A request failed in the guest: @name is the errno's."""
@@ -30,7 +32,7 @@ class Pending:
     def is_done(self):
         return not self.reports.empty()
 
-    def wait(self, timeout_s=30):
+    def wait(self, timeout_s=WAIT_S):
         try:
             report = self.reports.get(timeout=timeout_s)
         except queue.Empty:
@@ -44,7 +46,7 @@ class Pending:
             raise GuestError(self.request, status, fields)
         return fields
 
-    def failure(self, timeout_s=30):
+    def failure(self, timeout_s=WAIT_S):
         """Wait for the request to fail; returns the GuestError."""
         try:
             fields = self.wait(timeout_s)
@@ -52,7 +54,7 @@ class Pending:
             return error
         raise AssertionError(f'"{self.request}" did not fail: {fields}')
 
-    def error(self, timeout_s=30):
+    def error(self, timeout_s=WAIT_S):
         """Wait for the request to fail; returns the errno's name."""
         return self.failure(timeout_s).name
 
@@ -120,7 +122,7 @@ class Agent:
             self.sock.sendall(f'{request.id} {text}\n'.encode())
         return request
 
-    def call(self, verb, *args, timeout_s=30):
+    def call(self, verb, *args, timeout_s=WAIT_S):
         return self.start(verb, *args).wait(timeout_s)
 
     def follow(self, old):
@@ -142,7 +144,7 @@ class Agent:
                 request.reports = queue.Queue()
                 self.pending[request.id] = request
 
-    def shell(self, command, timeout_s=60, check=True):
+    def shell(self, command, timeout_s=WAIT_S, check=True):
         """Run a command in the guest; returns what it printed."""
         fields = self.call('run', command + ' 2>&1', timeout_s=timeout_s)
         output = bytes.fromhex(fields['output']).decode(errors='replace')

@@ -8,9 +8,9 @@ import signal
 import subprocess
 
 from process import Process, prepare_child
-from tap import until
+from tap import WAIT_S, until
 
-END_TIMEOUT_S = 20
+END_TIMEOUT_S = WAIT_S
 NOBODY = 65534
 
 

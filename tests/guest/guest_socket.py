@@ -31,8 +31,8 @@ class GuestSocket:
     def start(self, verb, *args):
         return self.agent.start(verb, self.slot, *args)
 
-    def call(self, verb, *args, timeout_s=30):
-        return self.start(verb, *args).wait(timeout_s)
+    def call(self, verb, *args):
+        return self.start(verb, *args).wait()
 
     def start_send(self, count, flags=socket.MSG_NOSIGNAL, at=0, seed=SEED):
         """One sendmsg() of @count bytes of the pattern from @at."""

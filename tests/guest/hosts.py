@@ -12,11 +12,13 @@ import socket
 import struct
 
 from daemon import Daemon, Guest
-from tap import until
+from tap import WAIT_S, until
 
 _libc = ctypes.CDLL(None, use_errno=True)
 HOST_CID = 2
-TIMEOUT_S = 20
+TIMEOUT_S = WAIT_S
+CONNECT_S = 20
+SO_VM_SOCKETS_CONNECT_TIMEOUT = 6
 STREAM = socket.SOCK_STREAM
 SEQPACKET = socket.SOCK_SEQPACKET
 
@@ -285,6 +287,9 @@ class KernelHost(Host):
     def connect(self, port, kind=STREAM, timeout_s=TIMEOUT_S):
         """Connect to a port of the guest; None: refused."""
         sock = self._new_socket(socket.AF_VSOCK, kind, timeout_s)
+        # Linux itself gives up after 2 s, in which a busy VM may not answer.
+        self._set_option(sock, socket.AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT,
+                         min(timeout_s, CONNECT_S))
         try:
             sock.connect((self.vm.cid, port))
         except ConnectionResetError:
@@ -298,12 +303,16 @@ class KernelHost(Host):
         """By the kernel: Python would make the socket non-blocking, and a
         message sent so is cut off where the room of the moment ends."""
         sock.settimeout(None)
-        value = struct.pack('ll', int(timeout_s), 0)
         for name in socket.SO_RCVTIMEO, socket.SO_SNDTIMEO:
-            # Python's own gives every option of AF_VSOCK eight bytes.
-            if _libc.setsockopt(sock.fileno(), socket.SOL_SOCKET, name, value,
-                                len(value)) < 0:
-                raise OSError(ctypes.get_errno(), f'setsockopt {name}')
+            KernelHost._set_option(sock, socket.SOL_SOCKET, name, timeout_s)
+
+    @staticmethod
+    def _set_option(sock, level, name, seconds):
+        value = struct.pack('ll', int(seconds), 0)
+        # Python's own gives every option of AF_VSOCK eight bytes.
+        if _libc.setsockopt(sock.fileno(), level, name, value,
+                            len(value)) < 0:
+            raise OSError(ctypes.get_errno(), f'setsockopt {name}')
 
     def bind(self, port, kind=STREAM):
         sock = self._new_socket(socket.AF_VSOCK, kind)

@@ -6,6 +6,8 @@ import json
 import socket
 import time
 
+from tap import WAIT_S
+
 
 class QmpError(Exception):
     pass
@@ -16,7 +18,7 @@ class Qmp:
         self.sock = sock
         self.buffer = b''
         self.events = []
-        self._receive(10)
+        self._receive(WAIT_S)
         self.command('qmp_capabilities')
 
     def close(self):
@@ -40,7 +42,7 @@ class Qmp:
         line, self.buffer = self.buffer.split(b'\n', 1)
         return json.loads(line)
 
-    def command(self, name, timeout_s=30, fd=None, **arguments):
+    def command(self, name, timeout_s=WAIT_S, fd=None, **arguments):
         """Run a command, with the descriptor @fd beside it."""
         message = {'execute': name}
         if arguments:
@@ -60,14 +62,14 @@ class Qmp:
             else:
                 return answer['return']
 
-    def human(self, line, timeout_s=60):
+    def human(self, line, timeout_s=WAIT_S):
         """A command of the human monitor; what it prints is an error."""
         text = self.command('human-monitor-command', timeout_s,
                             command_line=line)
         if text.strip():
             raise QmpError(f'{line}: {text.strip()}')
 
-    def wait_event(self, name, timeout_s=30):
+    def wait_event(self, name, timeout_s=WAIT_S):
         """Wait for an event, the first of that name not taken yet."""
         end = time.monotonic() + timeout_s
         while True:

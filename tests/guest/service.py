@@ -8,7 +8,7 @@ import time
 
 import pattern
 from ends import pairs
-from tap import check, equal, until
+from tap import WAIT_S, check, equal, until
 
 MB = 1000 * 1000
 
@@ -21,7 +21,7 @@ def expect_service(lab, vm, count=MB):
     vm.agent.call('close', 0, 899)
 
 
-def exchange(vm, slot, host, count, timeout_s=60):
+def exchange(vm, slot, host, count, timeout_s=WAIT_S):
     """@count bytes each way, compared by SHA-256."""
     host.settimeout(timeout_s)
     got = vm.agent.start('recv', slot, 1, count)
@@ -46,13 +46,14 @@ def expect_silence(sock):
     try:
         raise AssertionError(f'came: {sock.recv(100)!r}')
     except socket.timeout:
-        sock.settimeout(20)
+        sock.settimeout(WAIT_S)
 
 
 def expect_no_driver(vm, port=1234):
     """A host program is not connected: no driver of the guest runs."""
     try:
-        equal(vm.connect(port, timeout_s=1 if vm.lab.has_daemon() else 20),
+        equal(vm.connect(port, timeout_s=1 if vm.lab.has_daemon() else
+                         WAIT_S),
               None, 'connection without a driver')
     except socket.timeout:
         # QEMU 7.2 does not tell a daemon why the queues stopped: the VM may

@@ -8,13 +8,15 @@ import time
 
 import pattern
 from image import version
-from tap import Suite, check, equal
+from tap import WAIT_S, Suite, check, equal
 from vm import HOST_CID
 
 suite = Suite(timeout_s=120)
 AT_ONCE = 64
-# Without an answer the guest gives up after 2 s.
-AT_ONCE_MS = 1500
+# Without an answer the agent gives up after 20 s.
+AT_ONCE_MS = 10000
+# And the device after 2 s.  A busy machine may need as long, not each time.
+REFUSED_AT_ONCE_S = 1.5
 
 
 @suite.case('/connect/guest-runs-the-kernel-that-was-asked-for')
@@ -83,16 +85,21 @@ def _(lab):
     vm, port = lab.guest(), lab.port()
     error = vm.agent.start('connect', 1, HOST_CID, port).failure()
     equal(error.name, 'ECONNRESET')
-    check(int(error.fields['ms']) < AT_ONCE_MS, f'it took {error.fields["ms"]} ms')
+    took = int(error.fields['ms'])
+    check(took < AT_ONCE_MS, f'it took {took} ms')
 
 
 @suite.case('/connect/port-without-guest-listener-refuses-at-once')
 def _(lab):
     vm, port = lab.guest(), lab.port()
+    took = min(refusal_s(vm, port) for _ in range(5))
+    check(took < REFUSED_AT_ONCE_S, f'it took {took} s')
+
+
+def refusal_s(vm, port):
     start = time.monotonic()
     equal(vm.connect(port), None)
-    took = time.monotonic() - start
-    check(took * 1000 < AT_ONCE_MS, f'it took {took} s')
+    return time.monotonic() - start
 
 
 @suite.case('/connect/host-listener-that-died-resets')
@@ -129,7 +136,7 @@ def talk_at_once(vm, hosts):
     """Each pair exchanges bytes of its own while all others do."""
     count = 50000
     for host in hosts.values():
-        host.settimeout(60)
+        host.settimeout(WAIT_S)
     received = {slot: vm.agent.start('recv', slot, slot, count)
                 for slot in hosts}
     sent = {slot: vm.agent.start('send', slot, 100 + slot, count)
@@ -163,7 +170,7 @@ def _(lab):
     vm.agent.call('listen', 900, port, 8)
     pending = vm.agent.start('accept', 1, 900)
     host = lab.keep(socket.socket(socket.AF_UNIX))
-    host.settimeout(20)
+    host.settimeout(WAIT_S)
     host.connect(vm.uds_path)
     line = f'CONNECT {port}\n'.encode()
     for at in range(len(line) - 1):

@@ -6,7 +6,7 @@ import socket
 
 import pattern
 from agent import GuestError
-from tap import Suite, check, equal, until
+from tap import WAIT_S, Suite, check, equal, until
 from test_90_idle import expect_rest
 from vm import HOST_CID, Vm
 
@@ -94,7 +94,7 @@ def _(lab):
     hosts = {}
     for _ in range(500):
         host, name = listener.accept()
-        host.settimeout(20)
+        host.settimeout(WAIT_S)
         hosts[int(name.split(b':')[2])] = lab.keep(host)
     for slot, request in enumerate(pending):
         host = hosts[int(request.wait()['port'])]

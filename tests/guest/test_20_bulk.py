@@ -6,7 +6,7 @@ import threading
 import time
 
 import pattern
-from tap import Suite, check, equal
+from tap import WAIT_S, Suite, check, equal
 
 suite = Suite(timeout_s=180)
 GB = 1000 * 1000 * 1000
@@ -33,11 +33,11 @@ def _(lab):
     vm, port = lab.guest(), lab.port()
     vm.agent.call('listen', 900, port, 8)
     host = vm.host_to_guest(port, 1)
-    host.settimeout(60)
+    host.settimeout(WAIT_S)
     start = time.monotonic()
     got = vm.agent.start('recv', 1, 6, GB)
     pattern.send(host, 6, GB)
-    fields = got.wait(120)
+    fields = got.wait()
     equal((fields['count'], fields['bad']), (str(GB), '-1'))
     suite.comment(f'compared byte by byte in the guest, {rate(GB, start)}')
 
@@ -47,16 +47,16 @@ def _(lab):
     vm, port = lab.guest(), lab.port()
     count = 100 * MB
     host = vm.guest_to_host(port, 1, vm.listen(port))
-    host.settimeout(60)
+    host.settimeout(WAIT_S)
     sent = vm.agent.start('send', 1, 7, count)
     got = vm.agent.start('recv', 1, 8, count)
     writer = threading.Thread(target=pattern.send, args=(host, 8, count),
                               daemon=True)
     writer.start()
     pattern.receive(host, 7, count)
-    sent.wait(60)
-    equal(got.wait(60)['bad'], '-1', 'first wrong byte')
-    writer.join(60)
+    sent.wait()
+    equal(got.wait()['bad'], '-1', 'first wrong byte')
+    writer.join(WAIT_S)
 
 
 @suite.case('/bulk/host-that-does-not-read-stops-the-guest-and-loses-nothing')
@@ -82,7 +82,7 @@ def _(lab):
     time.sleep(0.5)
     check(writer.is_alive(), '8 MB went to nobody')
     equal(vm.agent.call('recv', 1, 10, count)['bad'], '-1')
-    writer.join(20)
+    writer.join(WAIT_S)
     check(not writer.is_alive(), 'the writer still waits')
 
 
@@ -129,7 +129,7 @@ def _(lab):
                                      daemon=True))
         jobs[-1].start()
     for job in jobs:
-        job.join(60)
+        job.join(WAIT_S)
         check(not job.is_alive(), 'a reader still waits')
     equal(failures, [])
     for pending in sent:
@@ -177,7 +177,7 @@ def _(lab):
     fields = got.wait()
     equal((fields['count'], fields['bad']), (str(4 * MB), '-1'))
     vm.agent.call('buffer', 1, 262144)
-    writer.join(20)
+    writer.join(WAIT_S)
     sent = vm.agent.start('send', 1, 16, 4 * MB)
     pattern.receive(host, 16, 4 * MB)
     sent.wait()

@@ -13,7 +13,7 @@ from agent import GuestError
 from ends import expect_end, is_broken
 from guest_socket import (SIOCINQ, SIOCOUTQ, GuestSocket, expect_no_complaint,
                           guest_pairs)
-from tap import Suite, check, equal, until
+from tap import WAIT_S, Suite, check, equal, until
 from vm import HOST_CID, STREAM
 
 BACKENDS = 'emulator', 'vhost-user', 'kernel'
@@ -253,7 +253,7 @@ def expect_rest(guest, job):
     equal(guest.poll(10000), select.POLLIN)
     for at in TAKEN, TAKEN + HELD // 2:
         equal(guest.recv(HELD // 2, socket.MSG_WAITALL, at=at), HELD // 2)
-    job.join(10)
+    job.join(WAIT_S)
     check(not job.is_alive(), 'the host still waits')
 
 

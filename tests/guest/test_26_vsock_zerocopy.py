@@ -9,7 +9,7 @@ import socket
 import pattern
 from guest_socket import (MSG_ZEROCOPY, SO_ZEROCOPY, GuestSocket,
                           expect_no_complaint)
-from tap import Suite, check, equal
+from tap import Suite, check, equal, until
 from vm import HOST_CID, KINDS, SEQPACKET, STREAM
 
 BACKENDS = 'emulator', 'vhost-user', 'kernel'
@@ -143,9 +143,11 @@ def _(lab):
         guest.send(100, ZEROCOPY)
         guest.close()
         host.close()
-    grown = packets_of_guest(vm) - before
-    suite.comment(f'{grown} packet buffers more than before')
-    check(grown < LEAKS / 2, f'{grown} of {LEAKS} were not freed')
+    # The last ones may be on their way still.
+    until(lambda: packets_of_guest(vm) - before < LEAKS / 2,
+          f'most of {LEAKS} packet buffers are freed')
+    suite.comment(f'{packets_of_guest(vm) - before} packet buffers more than '
+                  'before')
     expect_no_complaint(vm)
 
 

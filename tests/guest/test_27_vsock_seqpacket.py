@@ -12,7 +12,7 @@ import pattern
 from agent import GuestError
 from ends import expect_end
 from guest_socket import SIOCINQ, SIOCOUTQ, guest_pairs
-from tap import Skip, Suite, check, equal, until
+from tap import WAIT_S, Skip, Suite, check, equal, until
 from vm import HOST_CID, SEQPACKET
 
 BACKENDS = 'emulator', 'vhost-user', 'kernel'
@@ -63,7 +63,7 @@ def _(lab):
         got = guest.start('recvmany', 1, MANY, 3000)
         for message in pattern.messages(1, MANY, 3000):
             host.send(message)
-        equal(got.wait(60)['bad'], '-1', 'first wrong message')
+        equal(got.wait()['bad'], '-1', 'first wrong message')
 
 
 @suite.case('/vsock-test/seqpacket/large-ones-both-ways-at-once-keep-their-bounds')
@@ -83,8 +83,8 @@ def _(lab):
         for number, message in enumerate(pattern.messages(1, count, size)):
             check(host.recv(size + 1) == message, f'message {number}')
         sent.wait()
-        equal(got.wait(60)['bad'], '-1', 'first wrong message')
-        job.join(20)
+        equal(got.wait()['bad'], '-1', 'first wrong message')
+        job.join(WAIT_S)
 
 
 def allow_large(host):

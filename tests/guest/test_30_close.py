@@ -8,8 +8,8 @@ import subprocess
 import time
 
 import pattern
-from ends import drain, expect_end, expect_guest_end, is_broken, pairs
-from tap import Suite, check, equal, until
+from ends import drain, expect_end, expect_guest_end, is_broken, pairs, say
+from tap import WAIT_S, Suite, check, equal, until
 from vm import Vm
 
 suite = Suite(timeout_s=120)
@@ -159,7 +159,7 @@ def _(lab):
     vm, port = lab.guest(), lab.port()
     listener = vm.listen(port)
     vm.agent.shell(f'sleep 100 | nc-vsock 2 {port} >/dev/null & '
-                   f'echo $! >/tmp/pid', timeout_s=10)
+                   f'echo $! >/tmp/pid')
     host = vm.accept(listener)
     vm.agent.shell('kill -9 $(cat /tmp/pid)')
     expect_end(host)
@@ -170,7 +170,7 @@ def _(lab):
     vm = Vm(lab, 'victim')
     both = pairs(lab, vm)
     waiting = lab.keep(socket.socket(socket.AF_UNIX))
-    waiting.settimeout(20)
+    waiting.settimeout(WAIT_S)
     waiting.connect(vm.uds_path)
     waiting.sendall(b'CONN')
     vm.agent.start('send', 1, 1, 10 * MB)
@@ -180,7 +180,7 @@ def _(lab):
     expect_end(both[1][1])
     if lab.has_daemon():
         # It lives on, and waits for the line.
-        waiting.sendall(b'ECT 1\n')
+        say(waiting, b'ECT 1\n')
     expect_end(waiting)
 
 
@@ -209,7 +209,7 @@ def _(lab):
     process = subprocess.run(
         [lab.qemu, '-nodefaults', '-no-user-config', '-display', 'none',
          '-S', '-device', second.device_options()],
-        stdin=subprocess.DEVNULL, capture_output=True, timeout=30,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT_S,
         check=False)
     check(process.returncode != 0, 'it started')
     check(b'vsock' in process.stderr, process.stderr)

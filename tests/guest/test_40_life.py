@@ -10,7 +10,7 @@ from ends import (DRIVER, drain, expect_end, load_driver, pairs,
                   unload_driver)
 from service import (MB, expect_no_driver, expect_service, expect_silence,
                      stop_and_go)
-from tap import Suite, check, equal
+from tap import WAIT_S, Suite, check, equal
 
 suite = Suite(timeout_s=180)
 
@@ -101,7 +101,7 @@ def _(lab):
     (_, first), (_, second) = both
     sent = vm.agent.start('send', 1, 1, count)
     got = vm.agent.start('recv', 2, 2, count)
-    second.settimeout(60)
+    second.settimeout(WAIT_S)
     writer = threading.Thread(target=pattern.send, args=(second, 2, count),
                               daemon=True)
     writer.start()
@@ -110,8 +110,8 @@ def _(lab):
     pattern.receive(first, 1, count)
     sent.wait()
     equal(got.wait()['bad'], '-1')
-    writer.join(20)
-    reader.join(20)
+    writer.join(WAIT_S)
+    reader.join(WAIT_S)
     check(not reader.is_alive(), 'QMP did not answer')
     vm.wait_running()
 
@@ -152,7 +152,7 @@ def _(lab):
         check(job.is_alive(), f'it got {hosts} while the VM was stopped')
     finally:
         vm.qmp.command('cont')
-    job.join(20)
+    job.join(WAIT_S)
     check(hosts and hosts[0], 'it was not connected after cont')
 
 

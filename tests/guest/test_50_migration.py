@@ -8,7 +8,7 @@ import os
 import pattern
 from ends import expect_end, expect_guest_end, pairs
 from snapshot import add_disk, disk_option
-from tap import Suite, equal, until
+from tap import WAIT_S, Suite, equal, until
 from vm import Vm
 
 suite = Suite(timeout_s=240)
@@ -113,7 +113,7 @@ def _(lab):
         second.setblocking(False)
         second.send(bytes(100000))
         migrate(lab, vm)
-        second.settimeout(20)
+        second.settimeout(WAIT_S)
         scene.hosts = [second]
         scene.expect_hosts_end()
         error = sent.error()

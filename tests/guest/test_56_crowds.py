@@ -10,7 +10,7 @@ import threading
 from agent import GuestError
 from health import Health
 from service import exchange
-from tap import Suite, check, equal
+from tap import WAIT_S, Suite, check, equal
 from test_55_faults import LONG_S, held_by_guest
 from vm import HOST_CID, Vm
 
@@ -40,7 +40,7 @@ def crowd(name):
 def knock(vm, health, ports, count, how):
     cpu = health.cpu_ns()
     fields = vm.agent.call('knock', HOST_CID, *ports, count, how,
-                           timeout_s=300)
+                           timeout_s=5 * LONG_S)
     spent = (health.cpu_ns() - cpu) / count / 1000
     suite.comment(f'{count} REQUESTs in {int(fields["ms"]) / 1000:.1f} s, '
                   f'{spent:.0f} us of processor time each')
@@ -91,7 +91,7 @@ def accepting(vm, port):
         yield counts
     finally:
         done.set()
-        thread.join(20)
+        thread.join(WAIT_S)
 
 
 # --- Connections that idle ---------------------------------------------------

@@ -7,7 +7,8 @@ import os
 import pattern
 from ends import expect_end, expect_guest_end, pairs
 from service import expect_service, plug, unplug
-from tap import Suite, check, equal
+from tap import WAIT_S, Suite, check, equal
+from test_10_connect import AT_ONCE_MS
 from vm import HOST_CID, Vm
 
 suite = Suite(timeout_s=120)
@@ -28,7 +29,7 @@ def _(lab):
         else:
             check(not os.path.exists(vm.uds_path), 'it still has its socket')
         error = vm.agent.start('connect', 5, HOST_CID, 1234).failure()
-        check(int(error.fields['ms']) < 1000, str(error))
+        check(int(error.fields['ms']) < AT_ONCE_MS, str(error))
 
 
 @suite.case('/hotplug/three-times-out-and-in')
@@ -64,7 +65,7 @@ def _(lab):
         second.setblocking(False)
         second.send(pattern.data(1, 100000))
         unplug(vm)
-        second.settimeout(20)
+        second.settimeout(WAIT_S)
         expect_end(second)
         while first.recv(1 << 20):
             pass

@@ -4,12 +4,12 @@
 
 import hashlib
 import json
-import os
 import socket
 import subprocess
 
 import pattern
-from tap import Suite, check, contains, equal, until
+from daemon import is_listening
+from tap import WAIT_S, Suite, check, contains, equal, until
 
 suite = Suite(timeout_s=120)
 GA_PORT = 9000
@@ -29,7 +29,7 @@ class HostNc:
             self.process.kill()
         self.process.communicate()
 
-    def finish(self, data=None, timeout_s=30):
+    def finish(self, data=None, timeout_s=WAIT_S):
         """Give it @data, wait for its end; stdout."""
         out, err = self.process.communicate(data, timeout_s)
         equal((self.process.returncode, err), (0, b''), 'exit code, stderr')
@@ -73,7 +73,7 @@ def _(lab):
 
 def listen_on_host(lab, vm, port, *args):
     host = HostNc(lab, vm, '-l', *args, port, stdin=subprocess.DEVNULL)
-    until(lambda: os.path.exists(f'{vm.uds_path}_{port}'), 'host listener')
+    until(lambda: is_listening(f'{vm.uds_path}_{port}'), 'host listener')
     return host
 
 
@@ -112,7 +112,7 @@ def _(lab):
     host = listen_on_host(lab, vm, port, '-k')
     vm.agent.shell(
         f'for i in 1 2 3; do (echo client $i; sleep 1) | nc-vsock 2 {port} & '
-        'done; wait', timeout_s=30)
+        'done; wait')
     lines = sorted(host.process.stdout.readline() for _ in range(3))
     equal(lines, [b'client 1\n', b'client 2\n', b'client 3\n'])
 
@@ -144,12 +144,12 @@ def _(lab):
     data = pattern.data(3, size)
     want = hashlib.sha256(data).hexdigest()
     pending = listen_in_guest(vm, port, args='</dev/null >/tmp/in')
-    HostNc(lab, vm, port).finish(data, 60)
-    equal(pending.wait(60)['status'], '0')
+    HostNc(lab, vm, port).finish(data)
+    equal(pending.wait()['status'], '0')
     equal(vm.agent.shell('sha256sum </tmp/in')[:64], want)
     host = listen_on_host(lab, vm, port)
     pending = vm.agent.start('run', f'nc-vsock 2 {port} </tmp/in')
-    equal(hashlib.sha256(host.finish(timeout_s=60)).hexdigest(), want)
+    equal(hashlib.sha256(host.finish()).hexdigest(), want)
     equal(pending.wait()['status'], '0')
     vm.agent.shell('rm /tmp/in')
 

@@ -11,7 +11,7 @@ import time
 import pattern
 from ends import expect_end, pairs
 from service import unplug
-from tap import Skip, Suite, check, contains, equal
+from tap import WAIT_S, Skip, Suite, check, contains, equal
 from vm import HOST_CID, Vm
 
 suite = Suite(timeout_s=180)
@@ -22,10 +22,10 @@ def exchange(lab, vm, count):
     for slot, host in pairs(lab, vm):
         got = vm.agent.start('recv', slot, 1, count)
         pattern.send(host, 1, count)
-        equal(got.wait(60)['bad'], '-1')
+        equal(got.wait()['bad'], '-1')
         sent = vm.agent.start('send', slot, 2, count)
         pattern.receive(host, 2, count)
-        sent.wait(60)
+        sent.wait()
         host.close()
     vm.agent.call('close', 0, 1023)
 
@@ -107,7 +107,7 @@ def expect_listener(lab, vm, port, args):
         vm.agent.call('send', 1, 3, 1000)
         vm.agent.call('close', 1)
         equal(process.stdout.read(), pattern.data(3, 1000))
-        equal(process.wait(20), 0, 'exit code')
+        equal(process.wait(WAIT_S), 0, 'exit code')
 
 
 def default_path(cid):

@@ -8,7 +8,7 @@ import time
 import pattern
 from ends import load_driver, pairs, unload_driver
 from service import expect_no_driver
-from tap import Suite, check, equal
+from tap import WAIT_S, Suite, equal
 from vm import Vm
 
 suite = Suite(timeout_s=120)
@@ -20,16 +20,22 @@ STALL_S = 3
 IDLE_MARGIN_PERCENT = 1.0
 # Of one processor, in all; a loop that spins takes 100.
 STALL_LIMIT_PERCENT = 5.0
+# Now and then the guest itself has something to do, the more of the processor
+# the slower that is; a loop that spins does so each time.
+TRIES = 6
 
 
-def expect_rest(vm, what):
-    """QEMU must be as good as idle from now on."""
-    time.sleep(0.5)
-    before = vm.cpu_seconds()
-    time.sleep(STALL_S)
-    percent = (vm.cpu_seconds() - before) / STALL_S * 100
-    suite.comment(f'CPU over {STALL_S} s: {percent:.2f} %, {what}')
-    check(percent <= STALL_LIMIT_PERCENT, f'{percent:.2f} %, {what}')
+def expect_rest(vm, what, renew=lambda: None):
+    """QEMU must be as good as idle from now on.  @renew: for another try, what
+    does not last."""
+    for _ in range(TRIES):
+        time.sleep(0.5)
+        percent, = percents(STALL_S, vm)
+        suite.comment(f'CPU over {STALL_S} s: {percent:.2f} %, {what}')
+        if percent <= STALL_LIMIT_PERCENT:
+            return
+        renew()
+    raise AssertionError(f'{percent:.2f} %, {what}')
 
 
 def stuff(sock):
@@ -39,7 +45,7 @@ def stuff(sock):
         while True:
             sock.send(bytes(65536))
     except BlockingIOError:
-        sock.settimeout(20)
+        sock.settimeout(WAIT_S)
 
 
 @suite.case('/idle/64-open-connections-cost-no-more-than-no-device')
@@ -55,15 +61,22 @@ def _(lab):
             host.sendall(pattern.data(1, 1000))
             vm.agent.call('recv', slot + 1, 1, 1000)
         time.sleep(9)  # so that what a timer may still do is over
-        before = bare.cpu_seconds(), vm.cpu_seconds()
-        time.sleep(IDLE_S)
-        without = (bare.cpu_seconds() - before[0]) / IDLE_S * 100
-        with_it = (vm.cpu_seconds() - before[1]) / IDLE_S * 100
-        suite.comment(f'CPU over {IDLE_S} s: {with_it:.2f} % with the device '
-                      f'and {IDLE_CONNECTIONS} open connections, '
-                      f'{without:.2f} % without the device')
-        check(with_it <= without + IDLE_MARGIN_PERCENT,
-              f'{with_it:.2f} % against {without:.2f} %')
+        for _ in range(TRIES):
+            with_it, without = percents(IDLE_S, vm, bare)
+            suite.comment(f'CPU over {IDLE_S} s: {with_it:.2f} % with the '
+                          f'device and {IDLE_CONNECTIONS} open connections, '
+                          f'{without:.2f} % without the device')
+            if with_it <= without + IDLE_MARGIN_PERCENT:
+                return
+        raise AssertionError(f'{with_it:.2f} % against {without:.2f} %')
+
+
+def percents(seconds, *vms):
+    """What each takes of a processor from now on."""
+    before = [vm.cpu_seconds() for vm in vms]
+    time.sleep(seconds)
+    return [(vm.cpu_seconds() - its) / seconds * 100
+            for vm, its in zip(vms, before)]
 
 
 @suite.case('/idle/readers-that-stall-cost-nothing')
@@ -131,11 +144,15 @@ def _(lab):
 @suite.case('/idle/host-clients-without-a-line-cost-nothing')
 def _(lab):
     vm = lab.guest()
-    for number in range(32):
-        client = lab.keep(socket.socket(socket.AF_UNIX))
-        client.connect(vm.uds_path)
-        client.sendall(b'CONNECT 1'[:number % 10])
-    expect_rest(vm, 'with 32 host clients that wait')
+
+    def dial():
+        for number in range(32):
+            client = lab.keep(socket.socket(socket.AF_UNIX))
+            client.connect(vm.uds_path)
+            client.sendall(b'CONNECT 1'[:number % 10])
+
+    dial()
+    expect_rest(vm, 'with 32 host clients that wait', dial)
     port = lab.port()
     vm.agent.call('listen', 900, port, 8)
     vm.host_to_guest(port, 1)

@@ -10,7 +10,7 @@ import time
 
 import pattern
 from ends import pairs
-from tap import Suite, check, equal, until
+from tap import WAIT_S, Suite, check, equal, until
 from vm import Vm
 
 suite = Suite(timeout_s=180)
@@ -115,7 +115,7 @@ class Stress:
         except BlockingIOError:
             pass
         self.vm.agent.call('close', slot)
-        host.settimeout(20)
+        host.settimeout(WAIT_S)
         try:
             equal(host.recv(1), b'')
         except ConnectionResetError:

@@ -12,7 +12,7 @@ from ends import expect_end, pairs
 from load import Load, Rest
 from qmp import QmpError
 from service import MB, exchange, expect_service
-from tap import Skip, Suite, check, contains, equal, until
+from tap import WAIT_S, Skip, Suite, check, contains, equal, until
 from vm import HOST_CID, Vm
 
 BACKENDS = 'vhost-user',
@@ -29,7 +29,7 @@ def expect_refusal(daemon, part):
         pass
     else:
         raise AssertionError('it started')
-    code = daemon.process.wait(10)
+    code = daemon.process.wait(WAIT_S)
     suite.comment(daemon.said().strip())
     check(code > 0, f'it ended with {code}')
     contains(daemon.said(), part)
@@ -150,7 +150,7 @@ def _(lab):
                        memdev='more')
         before = dict(load.counts)
         until(lambda: all(load.counts[key] > before[key] + 5 * MB
-                          for key in before), 'bytes go on', 30)
+                          for key in before), 'bytes go on')
         vm.agent.call('close', 0, 899)
         load.expect_host_ends()
         vm.agent.shell('for m in /sys/devices/system/memory/memory*; do '
@@ -213,7 +213,7 @@ def _(lab):
 def expect_guest_error(report):
     """A guest's program learnt that it is over."""
     try:
-        fields = report.wait(20)
+        fields = report.wait()
     except Exception as error:  # of the guest's kernel
         check(getattr(error, 'name', None) in
               ('ECONNRESET', 'EPIPE', 'ENOTCONN'), str(error))
@@ -228,5 +228,5 @@ def _(lab):
                   os.path.join(folder, 'v.sock'))
     daemon = Daemon(lab, [guest], folder).start()
     daemon.process.send_signal(signal.SIGINT)
-    equal(daemon.process.wait(10), 0, 'exit code')
+    equal(daemon.process.wait(WAIT_S), 0, 'exit code')
     equal(sorted(os.listdir(folder)), ['daemon'])

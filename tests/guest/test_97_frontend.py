@@ -9,10 +9,10 @@ import socket
 
 import pattern
 from daemon import Daemon, Guest
-from ends import expect_end, pairs
+from ends import expect_end, pairs, say
 from load import Load, Rest
 from service import MB, exchange, expect_service, has_cid, plug, unplug
-from tap import Suite, check, equal, until
+from tap import WAIT_S, Suite, check, equal, until
 from vm import HOST_CID, Vm
 
 BACKENDS = 'vhost-user',
@@ -60,7 +60,7 @@ def _(lab):
             in_mid_line = client_in_mid_line(lab, vm)
             vm.kill()
             load.expect_host_ends()
-            in_mid_line.sendall(b'34\n')
+            say(in_mid_line, b'34\n')
             expect_end(in_mid_line)
             equal(vm.connect(1234), None, 'connection without a guest')
             lab.close_kept(but=[listener])
@@ -72,7 +72,7 @@ def _(lab):
 
 def client_in_mid_line(lab, vm):
     client = lab.keep(socket.socket(socket.AF_UNIX))
-    client.settimeout(20)
+    client.settimeout(WAIT_S)
     client.connect(vm.uds_path)
     client.sendall(b'CONNECT 12')
     return client
@@ -261,7 +261,7 @@ def _(lab):
         expect_service(lab, second, 10 * MB)
     finally:
         first.process.send_signal(signal.SIGCONT)
-    client.settimeout(20)
+    client.settimeout(WAIT_S)
     expect_end(client)
     expect_service(lab, first)
 
@@ -274,7 +274,7 @@ def _(lab):
              for vm, port in zip(vms, ports)]
     sent = [vm.agent.start('send', 1, vm.cid, 30 * MB) for vm in vms]
     for vm, host in zip(vms, hosts):
-        host.settimeout(60)
+        host.settimeout(WAIT_S)
         pattern.receive(host, vm.cid, 30 * MB)
     for pending in sent:
         pending.wait()

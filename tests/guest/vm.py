@@ -12,10 +12,10 @@ from agent import Agent
 from hosts import HOST_CID, HOSTS, SEQPACKET, STREAM, TIMEOUT_S
 from process import Process, prepare_child
 from qmp import Qmp, QmpError
-from tap import until
+from tap import WAIT_S, until
 
-BOOT_TIMEOUT_S = 150
-END_TIMEOUT_S = 20
+BOOT_TIMEOUT_S = 300
+END_TIMEOUT_S = WAIT_S
 # In QEMU 7.2 an interrupt near a cmpxchg16b leaves wrong flags behind; Linux
 # from 6.12 on, which uses it in its allocator, then panics now and then.
 TCG_CPU = ['-cpu', 'qemu64,-cx16']

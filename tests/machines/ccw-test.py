@@ -21,7 +21,7 @@ sys.path[:0] = [os.path.join(TOP, 'tests', 'guest'),
 sys.dont_write_bytecode = True
 
 from qmp import Qmp, QmpError  # noqa: E402
-from tap import Suite, check, contains, equal, until  # noqa: E402
+from tap import WAIT_S, Suite, check, contains, equal, until  # noqa: E402
 
 suite = Suite()
 QEMU = os.environ.get('QEMU_S390X') or os.path.join(
@@ -68,7 +68,7 @@ class Machine:
 
     def quit(self):
         self.qmp.command('quit')
-        equal(self.process.wait(20), 0)
+        equal(self.process.wait(WAIT_S), 0)
 
     def plug(self, **properties):
         self.qmp.command('device_add', driver='vhost-vsock-ccw', id='vsock0',
@@ -127,7 +127,7 @@ def _():
     with Machine() as machine:
         machine.plug(guest_cid=5)
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(10)
+            client.settimeout(WAIT_S)
             client.connect(machine.path)
             client.sendall(b'CONNECT 1234\n')
             equal(client.recv(100), b'')
