@@ -15,7 +15,7 @@ from agent import GuestError
 from hosts import SEQPACKET, STREAM, EmulatorHost, KernelHost
 from service import MB
 from snapshot import add_disk, disk_option
-from tap import check, equal, until
+from tap import WAIT_S, check, equal, until
 from vm import KINDS as NAMES
 from vm import Vm
 
@@ -236,7 +236,7 @@ class Scene:
         """What host programs got: (of receives, of sends)."""
         ends = [outcome(lambda sock=sock: sock.recv(1) or 'EOF')
                 for _, _, sock in self.waiting.values()]
-        self.sender.thread.join(20)
+        self.sender.thread.join(WAIT_S)
         return ends, [error_name(self.sender.ended_with)]
 
     def guest_ends(self, vm):
@@ -257,7 +257,7 @@ class Scene:
 def guest_outcome(pending):
     """What became of a call of the guest."""
     try:
-        fields = pending.wait(20)
+        fields = pending.wait()
     except GuestError as error:
         equal(error.fields.get('bad', '-1'), '-1', 'the byte that is wrong')
         return error.name

@@ -12,7 +12,7 @@ import struct
 import subprocess
 
 from qmp import Qmp
-from tap import check
+from tap import WAIT_S, check
 
 NODE = '/dev/vhost-vsock'
 EMULATES = 'vhost-vsock: emulator for CID'
@@ -97,20 +97,20 @@ class Bare:
         try:
             self.qmp = Qmp(self.sock)
         except Exception as error:
-            self.process.wait(20)
+            self.process.wait(WAIT_S)
             raise AssertionError(f'QEMU ended with {self.process.returncode}: '
                                  f'{self.messages()}') from error
         return self
 
     def refusal(self):
         """It must end with an error, which is returned."""
-        code = self.process.wait(60)
+        code = self.process.wait(WAIT_S)
         check(code == 1, f'QEMU ended with {code}: {self.messages()}')
         return self.messages()
 
     def quit(self):
         self.qmp.command('quit')
-        code = self.process.wait(20)
+        code = self.process.wait(WAIT_S)
         check(code == 0, f'QEMU ended with {code}: {self.messages()}')
 
     def count_fds(self):

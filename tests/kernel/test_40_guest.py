@@ -15,13 +15,13 @@ from image import version
 from node import is_free
 from service import (MB, exchange, expect_service, expect_silence, plug,
                      stop_and_go, unplug)
-from tap import Suite, check, equal
+from tap import WAIT_S, Suite, check, equal
 from vm import Vm
 
 suite = Suite(timeout_s=300)
 # Of guests that run beside the one that cases share.
 CID = 80
-BOOT_UNDER_TCG_S = 400
+BOOT_UNDER_TCG_S = 1000
 
 
 @suite.case('/guest/bytes-both-ways-keep-their-checksum')
@@ -35,19 +35,19 @@ def _(lab):
     (_, first), (_, second) = pairs(lab, vm)
     sent = vm.agent.start('send', 1, 1, count)
     got = vm.agent.start('recv', 2, 2, count)
-    second.settimeout(60)
+    second.settimeout(WAIT_S)
     writer = threading.Thread(target=pattern.send, args=(second, 2, count),
                               daemon=True)
     writer.start()
     stopper = threading.Thread(target=stop_and_go, args=(vm,), daemon=True)
     stopper.start()
-    first.settimeout(60)
+    first.settimeout(WAIT_S)
     pattern.receive(first, 1, count)
     sent.wait()
-    fields = got.wait(60)
+    fields = got.wait()
     equal((fields['count'], fields['bad']), (str(count), '-1'))
-    writer.join(20)
-    stopper.join(20)
+    writer.join(WAIT_S)
+    stopper.join(WAIT_S)
     check(not stopper.is_alive(), 'QMP did not answer')
     vm.wait_running()
 
@@ -139,7 +139,7 @@ def _(lab):
         second.setblocking(False)
         second.send(pattern.data(1, 100000))
         unplug(vm)
-        second.settimeout(20)
+        second.settimeout(WAIT_S)
         expect_end(second)
         drain(first)
         vm.agent.call('close', 0, 1023)
@@ -181,7 +181,7 @@ def _(lab):
 
 
 @suite.case('/tcg-guest/bytes-both-ways-then-the-cid-is-free',
-            timeout_s=500)
+            timeout_s=300)
 def _(lab):
     lab.accel = 'tcg'
     try:

@@ -17,7 +17,7 @@ from hosts import HOST_CID, SEQPACKET, STREAM
 from moves import (KINDS, LISTENERS, MACHINE, WRONG_BYTES, Moved, Scene,
                    exchange, expect_new_connections)
 from node import Bare, device, open_fd
-from tap import Suite, check, contains, equal
+from tap import WAIT_S, Suite, check, contains, equal
 
 JOB = 'migration'
 suite = Suite(timeout_s=400)
@@ -180,7 +180,7 @@ def _(lab):
     thread.start()
     time.sleep(0.3)
     new.go_on()
-    thread.join(20)
+    thread.join(WAIT_S)
     pending.wait()
     exchange(new, 1, came[0], STREAM)
 
@@ -188,10 +188,10 @@ def _(lab):
 def connect_at_last(vm, port):
     """From 6.2 on Linux refuses while the device does not run; on 6.1 the
     client waits, for 2 s."""
-    end = time.monotonic() + 15
+    end = time.monotonic() + WAIT_S / 2
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
-            sock = vm.connect(port)
+            sock = vm.connect(port, timeout_s=2)
             if sock:
                 return sock
         time.sleep(0.05)

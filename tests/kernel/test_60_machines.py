@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 
+from daemon import is_listening
 from moves import STOCK
 from node import Bare
 from tap import Suite, check, equal, until
@@ -34,7 +35,7 @@ class Qtest:
 
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX)
-        until(lambda: os.path.exists(path), 'the socket for qtest')
+        until(lambda: is_listening(path), 'the socket for qtest')
         self.sock.connect(path)
         self.file = self.sock.makefile('rw', encoding='ascii')
 

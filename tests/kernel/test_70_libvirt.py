@@ -18,7 +18,7 @@ from ends import expect_end, expect_guest_end, pairs  # noqa: E402
 from libvirtd import SystemLibvirtd  # noqa: E402
 from node import is_free  # noqa: E402
 from service import MB, exchange, expect_service  # noqa: E402
-from tap import Suite, check, contains, equal  # noqa: E402
+from tap import Suite, check, contains, equal, until  # noqa: E402
 
 JOB = 'libvirt'
 suite = Suite(timeout_s=400)
@@ -108,7 +108,8 @@ def _(lab):
         expect_end(host)
     for pending in reads:
         expect_guest_end(pending)
-    check(is_free(domain.cid), 'the CID is still taken')
+    # The guest lets go of it first, then QEMU.
+    until(lambda: is_free(domain.cid), 'the CID is free')
     domain.agent.call('close', 0, 1023)
     domain.attach(vsock())
     expect_service(lab, domain)

@@ -8,10 +8,11 @@ import glob
 import os
 import subprocess
 
+from daemon import is_listening
 from process import Process, prepare_child
-from tap import until
+from tap import WAIT_S, until
 
-END_TIMEOUT_S = 20
+END_TIMEOUT_S = WAIT_S
 # Logs are files, and no virtlogd has to run for them.
 COMMON_CONF = 'stdio_handler = "file"\n'
 
@@ -54,10 +55,9 @@ class Libvirtd(Process):
     def _listens(self):
         if not self.is_alive():
             raise AssertionError(f'libvirtd ended: {self.describe()}')
-        return os.path.exists(os.path.join(self.folder('run'),
-                                           'libvirt-sock'))
+        return is_listening(os.path.join(self.folder('run'), 'libvirt-sock'))
 
-    def virsh(self, *args, timeout_s=120, may_fail=False):
+    def virsh(self, *args, timeout_s=600, may_fail=False):
         """Returns what virsh says."""
         result = subprocess.run(
             ['virsh', '-q', '-c', self.uri, *args], check=False,
