@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 
-from tap import Suite, contains, equal, until
+from tap import WAIT_S, Suite, contains, equal, until
 
 suite = Suite(timeout_s=60)
 
@@ -57,7 +57,7 @@ class World:
         sock = self.stack.enter_context(socket.socket(socket.AF_UNIX))
         sock.bind(self.path(name))
         sock.listen(8)
-        sock.settimeout(20)
+        sock.settimeout(WAIT_S)
         return sock
 
     def dead_socket(self, name):
@@ -71,7 +71,7 @@ class World:
     def run(self, *args, **kwargs):
         kwargs.setdefault('stdin', subprocess.DEVNULL)
         return subprocess.run(self.argv(*args), capture_output=True,
-                              timeout=30, check=False, **kwargs)
+                              timeout=WAIT_S, check=False, **kwargs)
 
     def start(self, *args, **kwargs):
         for stream in 'stdin', 'stdout', 'stderr':
@@ -88,7 +88,7 @@ class World:
 
     def connect(self, name='2.vsock_1234', source=None):
         sock = self.stack.enter_context(socket.socket(socket.AF_UNIX))
-        sock.settimeout(20)
+        sock.settimeout(WAIT_S)
         if source:
             sock.bind('\0' + source)
         sock.connect(self.path(name))
@@ -121,7 +121,7 @@ def is_listening(path):
 def accept(device, port=1234, ok=b'OK 1024\n'):
     """Take a client, check its line, answer @ok."""
     sock, _ = device.accept()
-    sock.settimeout(20)
+    sock.settimeout(WAIT_S)
     equal(read_line(sock), b'CONNECT %d\n' % port, 'line')
     if ok:
         sock.sendall(ok)
@@ -146,7 +146,7 @@ def read_all(sock):
             return b''.join(pieces)
 
 
-def expect_end(process, code, stdout=None, timeout_s=20):
+def expect_end(process, code, stdout=None, timeout_s=WAIT_S):
     """Wait for the end; returns what is on stderr."""
     equal(process.wait(timeout_s), code, 'exit code')
     if stdout is not None:

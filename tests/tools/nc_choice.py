@@ -8,6 +8,7 @@ import subprocess
 
 import nc_box
 from nc_box import OK, USAGE, expect, suite, world
+from tap import WAIT_S
 
 NOBODY = 65534
 
@@ -172,7 +173,7 @@ def explain_as_user(box, env, *args):
     os.chmod(box.top, 0o755)
     argv = [program, '--vsock-node', box.node, '--explain', *map(str, args)]
     user = {'user': NOBODY, 'group': NOBODY, 'extra_groups': []}
-    return subprocess.run(argv, capture_output=True, timeout=30, check=False,
+    return subprocess.run(argv, capture_output=True, timeout=WAIT_S, check=False,
                           env=env, stdin=subprocess.DEVNULL,
                           **(user if os.geteuid() == 0 else {}))
 

@@ -11,7 +11,7 @@ import time
 
 from nc_box import (OK, CONN, LOCAL, accept, expect, expect_end, read_all,
                     reap, suite, world, write_and_ignore)
-from tap import contains, equal, until
+from tap import WAIT_S, contains, equal, until
 
 
 # --- Connecting --------------------------------------------------------------
@@ -79,7 +79,7 @@ def _():
             raise AssertionError(f'came early: {sock.recv(100)!r}')
         except socket.timeout:
             pass
-        sock.settimeout(20)
+        sock.settimeout(WAIT_S)
         sock.sendall(b'OK 1024\n')
         equal(sock.recv(100), b'early')
 
@@ -318,7 +318,7 @@ def _():
         equal(read_all(sock), b'')
         sock.sendall(b'data')
         sock.close()
-        equal(process.communicate(timeout=20)[0], b'data')
+        equal(process.communicate(timeout=WAIT_S)[0], b'data')
         equal(process.returncode, OK)
 
 
@@ -326,10 +326,11 @@ def _():
 def _():
     with world() as box:
         device = box.device()
-        process = box.start('-w', '0.4', 3, 1234)
+        # Longer than a busy machine lets one sleep over, less than in all.
+        process = box.start('-w', '1', 3, 1234)
         sock = accept(device)
         for _ in range(4):
-            time.sleep(0.2)
+            time.sleep(0.3)
             sock.sendall(b'x')
         equal(process.poll(), None, 'exit code')
         contains(expect_end(process, CONN, b'xxxx'), 'timed out')

@@ -285,7 +285,7 @@ def send_and_wait(sock, data):
 @suite.case('/keep/idle-clients-leave-with-the-timeout')
 def _():
     with world() as box:
-        process = box.start_listener('--unix', '-k', '-w', '0.3')
+        process = box.start_listener('--unix', '-k', '-w', '1')
         sock = box.connect()
         equal(sock.recv(1), b'')
         box.connect().sendall(b'next')
