@@ -3,6 +3,8 @@
 # What a guest boots: Debian's cloud kernel, and an initramfs with the agent and
 # the programs that cases run.
 
+import contextlib
+import fcntl
 import glob
 import os
 import re
@@ -30,6 +32,10 @@ class Image:
 
     def make(self):
         """Make it, or bring it up to date."""
+        with locked(self.dir):
+            self._make()
+
+    def _make(self):
         os.makedirs(self.dir, exist_ok=True)
         agent = os.path.join(self.dir, 'agent')
         if is_older(agent, SOURCES):
@@ -57,6 +63,15 @@ class Image:
         """What `uname -r` says in the guest."""
         with open(self.release_file, encoding='ascii') as file:
             return file.read().strip()
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Suites that run at once make what is in @folder one after the other."""
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    with open(folder + '.lock', 'wb') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def version(release):
