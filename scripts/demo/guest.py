@@ -20,8 +20,8 @@ import tty
 
 HOST_NODE = '/dev/vsock'        # AF_VSOCK of this machine's kernel
 LEAVE = b'\x1d'                 # Ctrl-]
-BOOT_SECONDS = 120
-JOB_SECONDS = 180
+BOOT_SECONDS = 300
+JOB_SECONDS = 600
 
 
 class GuestError(Exception):
@@ -110,7 +110,7 @@ class Guest:
 
     def accept(self, listener):
         with listener:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + BOOT_SECONDS
             while time.monotonic() < deadline and self.qemu.poll() is None:
                 try:
                     sock, _ = listener.accept()
