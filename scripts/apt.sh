@@ -29,6 +29,7 @@ apt_use() {
         -o Dir::Cache::pkgcache=
         -o Dir::Cache::srcpkgcache=
         -o APT::Sandbox::User=root
+        -o Acquire::Retries=5
         -o Acquire::Languages=none
         -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
         -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
