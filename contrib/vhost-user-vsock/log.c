@@ -53,8 +53,10 @@ void log_line(LogLevel level, uint64_t cid, const char *format, ...)
     n = strlen(line);
     line[n++] = '\n';
 
-    /* One call, so that threads do not write into each other's lines.
-     * #syscalls write */
+    /*
+     * One call, so that threads do not write into each other's lines.
+     * #syscalls write
+     */
     if (write(STDERR_FILENO, line, n) < 0) {
         return; /* nobody left to tell */
     }

@@ -14,8 +14,10 @@
 
 typedef void LoopReady(void *opaque, uint32_t events);
 
-/* Part of what it watches for, which must outlive the loop.  @fd is -1 while
- * nothing is watched. */
+/*
+ * Part of what it watches for, which must outlive the loop.  @fd is -1 while
+ * nothing is watched.
+ */
 typedef struct LoopWatch {
     int fd;
     LoopReady *ready;
@@ -33,8 +35,10 @@ void loop_fini(Loop *loop);
 bool loop_watch(Loop *loop, LoopWatch *watch, int fd, uint32_t events);
 void loop_change(Loop *loop, LoopWatch *watch, uint32_t events);
 
-/* To be called before the descriptor is closed: another process may hold it
- * open, and epoll then goes on reporting it. */
+/*
+ * To be called before the descriptor is closed: another process may hold it
+ * open, and epoll then goes on reporting it.
+ */
 void loop_unwatch(Loop *loop, LoopWatch *watch);
 
 /*

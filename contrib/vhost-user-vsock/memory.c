@@ -57,8 +57,10 @@ int file_map(FileMap *map, int fd, uint64_t offset, uint64_t size, int flags)
     if (!page || page > SIZE_MAX / 4) {
         return -EINVAL;
     }
-    /* munmap() and MAP_FIXED do not round, as mmap() does.
-     * #syscalls mmap munmap */
+    /*
+     * munmap() and MAP_FIXED do not round, as mmap() does.
+     * #syscalls mmap munmap
+     */
     skip = offset % page;
     all = (skip + size + page - 1) / page * page;
     start = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_SHARED | flags, fd,

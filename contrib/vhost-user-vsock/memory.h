@@ -35,8 +35,10 @@ typedef struct Memory {
     unsigned int n;
     unsigned int hit;  /* the region found last */
 
-    /* A bit for each page of 4 KiB; NULL: nothing is logged.  While @logging
-     * is false the log is there, but not wanted. */
+    /*
+     * A bit for each page of 4 KiB; NULL: nothing is logged.  While @logging
+     * is false the log is there, but not wanted.
+     */
     uint8_t *log;
     size_t log_size;
     FileMap log_map;

@@ -332,8 +332,10 @@ static bool is_same_path(const char *a, const char *b)
     return a && b && strcmp(a, b) == 0;
 }
 
-/* Whether @path is, or may come to be, one of the sockets beside @uds_path:
- * that of a port, or of seqpacket clients. */
+/*
+ * Whether @path is, or may come to be, one of the sockets beside @uds_path:
+ * that of a port, or of seqpacket clients.
+ */
 static bool is_beside(const char *path, const char *uds_path)
 {
     size_t len = uds_path ? strlen(uds_path) : 0;

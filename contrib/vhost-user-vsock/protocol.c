@@ -107,8 +107,10 @@ static int fail_errno(Session *session, VhostUserMsg *msg, const char *why,
     return fail(session, msg, text);
 }
 
-/* The driver chose what cannot be: its queue will not start, but the session
- * goes on. */
+/*
+ * The driver chose what cannot be: its queue will not start, but the session
+ * goes on.
+ */
 static int blame_driver(Session *session, VhostUserMsg *msg, const char *why)
 {
     bool wants_reply = msg->flags & VHOST_USER_NEED_REPLY_MASK;
@@ -413,8 +415,10 @@ static int set_vring_enable(Session *session, VhostUserMsg *msg)
     return DONE;
 }
 
-/* Take the descriptor of a KICK, CALL or ERR message for @ret_queue.  False
- * after a failure; -1 says that there is to be none. */
+/*
+ * Take the descriptor of a KICK, CALL or ERR message for @ret_queue.  False
+ * after a failure; -1 says that there is to be none.
+ */
 static bool fd_of(Session *session, VhostUserMsg *msg, Queue **ret_queue,
                   int *ret_fd)
 {

@@ -67,8 +67,10 @@ bool queue_is_ready(const Queues *queues, VskQueue queue);
 /* The chains taken so far, modulo 2^16. */
 uint16_t queue_base(const Queues *queues, VskQueue queue);
 
-/* What a driver did wrong, so that its queues are no longer used; NULL: none
- * did. */
+/*
+ * What a driver did wrong, so that its queues are no longer used; NULL: none
+ * did.
+ */
 const char *queues_broken(const Queues *queues);
 
 /* Whether @addr is all in memory, for a queue of @num. */
@@ -79,8 +81,10 @@ bool queue_addr_is_valid(const Queues *queues, const QueueAddr *addr,
 bool queue_start(Queues *queues, VskQueue queue);
 void queue_stop(Queues *queues, VskQueue queue);
 
-/* A running queue has @addr now, or memory changed: find it anew.  False: it
- * is not there, and stops. */
+/*
+ * A running queue has @addr now, or memory changed: find it anew.  False: it
+ * is not there, and stops.
+ */
 bool queue_move(Queues *queues, VskQueue queue, const QueueAddr *addr);
 bool queues_remap(Queues *queues);
 

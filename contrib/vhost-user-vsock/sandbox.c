@@ -73,9 +73,11 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
     _exit(128 + SIGSYS);
 }
 
-/* Of some calls not every use is allowed: host sockets are AF_UNIX, so no
+/*
+ * Of some calls not every use is allowed: host sockets are AF_UNIX, so no
  * network is reached; no memory becomes code.  s390x keeps the arguments of
- * mmap() in memory, where no filter sees them. */
+ * mmap() in memory, where no filter sees them.
+ */
 static const struct {
     const char *name;
     struct scmp_arg_cmp condition;

@@ -9,8 +9,10 @@
 
 #include <stdbool.h>
 
-/* Sockets handed over (LISTEN_FDS): how many, and the first descriptor.  Asked
- * once; children do not see them. */
+/*
+ * Sockets handed over (LISTEN_FDS): how many, and the first descriptor.  Asked
+ * once; children do not see them.
+ */
 int systemd_listen_fds(int *ret_first);
 
 /* Tell NOTIFY_SOCKET, if there is one: "READY=1" and the like. */

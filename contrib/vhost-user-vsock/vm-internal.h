@@ -79,8 +79,10 @@ void vm_kick(Vm *vm, VskQueue queue);
 
 /* --- vm-thread.c ---------------------------------------------------------- */
 
-/* Wait for something to do, @timeout_ms at the most (-1: for ever), and do
- * it. */
+/*
+ * Wait for something to do, @timeout_ms at the most (-1: for ever), and do
+ * it.
+ */
 void vm_turn(Vm *vm, int timeout_ms);
 
 /* What the VM's thread runs. */

@@ -10,13 +10,17 @@
 #include "guard.h"
 #include "vm-internal.h"
 
-/* When polling: looks at the rings for one at the host sockets; of these, how
- * many for one at all the rest. */
+/*
+ * When polling: looks at the rings for one at the host sockets; of these, how
+ * many for one at all the rest.
+ */
 #define POLL_LOOKS 4
 #define POLL_TURNS 8
 
-/* Nanoseconds without work after which the driver hears of what it can wait
- * for: see queues_make_late_calls(). */
+/*
+ * Nanoseconds without work after which the driver hears of what it can wait
+ * for: see queues_make_late_calls().
+ */
 #define LATE_CALL_NS 20000
 
 /* How long a guest that is slow to take its RSTs is waited for at the end. */
@@ -50,8 +54,10 @@ static void vm_run_timers(Vm *vm)
     }
 }
 
-/* A driver may have broken its queues in whatever was done, and a front-end
- * may have taken its memory away. */
+/*
+ * A driver may have broken its queues in whatever was done, and a front-end
+ * may have taken its memory away.
+ */
 static void vm_check_broken(Vm *vm)
 {
     if (vm->queues.memory_lost) {
@@ -122,8 +128,10 @@ static void vm_poll(Vm *vm)
         } else if (now_ns - idle_since_ns > LATE_CALL_NS) {
             queues_make_late_calls(&vm->queues);
         }
-        /* Who was woken by us may wait for this very processor.
-         * #syscalls sched_yield */
+        /*
+         * Who was woken by us may wait for this very processor.
+         * #syscalls sched_yield
+         */
         sched_yield();
         now_ns = loop_now_ns();
     }

@@ -46,8 +46,10 @@ typedef struct VHostVSockOps {
     /* The VM's state was loaded; its open connections are gone. */
     void (*post_load)(VHostVSock *s);
 
-    /* Optional: take the host notifiers from the virtio core, give them back.
-     * Return value as VirtioDeviceClass.start_ioeventfd. */
+    /*
+     * Optional: take the host notifiers from the virtio core, give them back.
+     * Return value as VirtioDeviceClass.start_ioeventfd.
+     */
     int (*start_ioeventfd)(VHostVSock *s);
     void (*stop_ioeventfd)(VHostVSock *s);
 

@@ -27,13 +27,17 @@ typedef struct VSockKernel {
     struct vhost_dev hdev;
     struct vhost_virtqueue vqs[VHOST_QUEUES];
 
-    /* The guest has to learn that its connections are gone, as soon as the VM
-     * runs and there is a buffer to say it in. */
+    /*
+     * The guest has to learn that its connections are gone, as soon as the VM
+     * runs and there is a buffer to say it in.
+     */
     bool reset_event_due;
 } VSockKernel;
 
-/* Features that need the kernel's consent.  All others are of the ring and
- * the transport, and Linux's vhost has had them from the start. */
+/*
+ * Features that need the kernel's consent.  All others are of the ring and
+ * the transport, and Linux's vhost has had them from the start.
+ */
 static const int kernel_feature_bits[] = {
     VIRTIO_VSOCK_F_SEQPACKET,
     VIRTIO_F_RING_RESET,
@@ -70,8 +74,10 @@ static void send_reset_event(VSockKernel *k)
     VirtQueue *vq = k->vsock->vqs[VHOST_VSOCK_VQ_EVENT];
     VirtQueueElement *elem;
 
-    /* No buffer: the next notification of the queue brings us back.  Bad ones
-     * are given back; there are no more than the queue has descriptors. */
+    /*
+     * No buffer: the next notification of the queue brings us back.  Bad ones
+     * are given back; there are no more than the queue has descriptors.
+     */
     for (int i = 0; k->reset_event_due && i < VHOST_VSOCK_VQ_SIZE; i++) {
         size_t len;
 
@@ -114,8 +120,10 @@ static int set_running(VSockKernel *k, bool running)
            ops->vhost_vsock_set_running(&k->hdev, running) : -ENOSYS;
 }
 
-/* Failures are reported: the guest's write to the status register cannot
- * fail, it finds a device that does nothing. */
+/*
+ * Failures are reported: the guest's write to the status register cannot
+ * fail, it finds a device that does nothing.
+ */
 static void kernel_start(VSockKernel *k)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(k->vsock);

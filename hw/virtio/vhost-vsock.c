@@ -167,8 +167,10 @@ static bool check_combination(const VHostVSock *s, Error **errp)
 }
 
 #ifdef CONFIG_VHOST_KERNEL
-/* Whether an open() that failed so says that there is no vhost_vsock here for
- * us, rather than that something went wrong. */
+/*
+ * Whether an open() that failed so says that there is no vhost_vsock here for
+ * us, rather than that something went wrong.
+ */
 static bool kernel_is_out_of_reach(int err)
 {
     return err == -ENOENT || err == -ENODEV || err == -ENXIO ||

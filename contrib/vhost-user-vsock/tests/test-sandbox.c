@@ -9,9 +9,11 @@
 
 #include "sandbox-syscalls.h"
 
-/* libseccomp has a number for each call of each machine, below zero for those
+/*
+ * libseccomp has a number for each call of each machine, below zero for those
  * that this one has not.  A name without any is a misspelt tag, which the
- * program would pass over. */
+ * program would pass over.
+ */
 static void test_names(void)
 {
     g_assert_cmpint(seccomp_syscall_resolve_name("mmap2"), !=,

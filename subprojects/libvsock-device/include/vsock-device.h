@@ -160,15 +160,15 @@ typedef enum VskRefusal {
     VSK_REFUSED_OP,             /* an op that means nothing in this state */
     VSK_REFUSED_NO_FLOW,        /* no such flow */
     VSK_REFUSED_NO_LISTENER,    /* no host program listens on that port */
-    VSK_REFUSED_UNSAFE_LISTENER, /* another user's, or made reachable by one,
-                                  * where all may write */
+    /* another user's, or made reachable by one, where all may write */
+    VSK_REFUSED_UNSAFE_LISTENER,
     VSK_REFUSED_BACKLOG,        /* the host program's backlog is full */
-    VSK_REFUSED_LIMIT,          /* max_conns, or host fds, ports or memory, used
-                                 * up */
+    /* max_conns, or host fds, ports or memory, used up */
+    VSK_REFUSED_LIMIT,
     VSK_REFUSED_CREDIT,         /* more payload than was advertised */
     VSK_REFUSED_EMPTY_MESSAGES, /* too many, for they take no credit */
-    VSK_REFUSED_MESSAGE_SIZE,   /* host program: a message larger than the
-                                 * guest's buffer */
+    /* host program: a message larger than the guest's buffer */
+    VSK_REFUSED_MESSAGE_SIZE,
     VSK_REFUSED_HOST_LINE,      /* host client: not "CONNECT <port>" */
     VSK_REFUSED_HOST_TIMEOUT,   /* host client: no line in time */
     VSK_REFUSED_HOST_LIMIT,     /* host client: too many without a line */
@@ -181,19 +181,25 @@ typedef enum VskRefusal {
 
 const char *vsk_refusal_name(VskRefusal why);
 
-/* What to tell a human, who can do something about it; NULL for the other
- * reasons, which belong to the daily life of sockets. */
+/*
+ * What to tell a human, who can do something about it; NULL for the other
+ * reasons, which belong to the daily life of sockets.
+ */
 const char *vsk_refusal_warning(VskRefusal why);
 
 /* "RW", say; "unknown" for any number that is no #VskOp. */
 const char *vsk_op_name(uint16_t op);
 
-/* Op, addresses and length of a packet in words, for a log.  The caller
- * frees it. */
+/*
+ * Op, addresses and length of a packet in words, for a log.  The caller
+ * frees it.
+ */
 char *vsk_packet_describe(const VskHdr *hdr);
 
-/* What the embedder does for the library.  All callbacks are required but
- * @refused and @packet, which may be NULL. */
+/*
+ * What the embedder does for the library.  All callbacks are required but
+ * @refused and @packet, which may be NULL.
+ */
 typedef struct VskDevOps {
     /*
      * Take the next available chain of @queue.  False: none there, or the
@@ -244,8 +250,10 @@ typedef struct VskDevOps {
 
 typedef struct VskDev VskDev;
 
-/* Zero in a numeric member below, but @guest_cid, means "the default"; for
- * that, and for the range of each, see vsock-limits.h. */
+/*
+ * Zero in a numeric member below, but @guest_cid, means "the default"; for
+ * that, and for the range of each, see vsock-limits.h.
+ */
 typedef struct VskDevConfig {
     uint64_t guest_cid;        /* 3 … 2^32-2 */
 
@@ -298,13 +306,20 @@ typedef struct VskStats {
 GQuark vsk_error_quark(void);
 
 typedef enum VskError {
-    VSK_ERROR_INVALID,    /* a bad value in the configuration: mend it */
-    VSK_ERROR_CID_TAKEN,  /* a live device holds the lock, or a live program
-                           * the path: choose another CID or path, or end the
-                           * other one */
-    VSK_ERROR_UNSAFE,     /* a file in the way that is not ours to remove, or
-                           * a directory others can write to: see the text */
-    VSK_ERROR_SYSTEM,     /* a system call failed: see the text */
+    /* A bad value in the configuration: mend it. */
+    VSK_ERROR_INVALID,
+    /*
+     * A live device holds the lock, or a live program the path: choose another
+     * CID or path, or end the other one.
+     */
+    VSK_ERROR_CID_TAKEN,
+    /*
+     * A file in the way that is not ours to remove, or a directory others can
+     * write to: see the text.
+     */
+    VSK_ERROR_UNSAFE,
+    /* A system call failed: see the text. */
+    VSK_ERROR_SYSTEM,
 } VskError;
 
 /**

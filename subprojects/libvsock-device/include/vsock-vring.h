@@ -45,8 +45,10 @@ typedef struct VskVringOps {
     void (*dirty)(void *opaque, uint64_t gpa, uint64_t len);
 } VskVringOps;
 
-/* Chains that are out, in memory that outlives this process: the layout of
- * vhost-user's inflight buffer for a split virtqueue. */
+/*
+ * Chains that are out, in memory that outlives this process: the layout of
+ * vhost-user's inflight buffer for a split virtqueue.
+ */
 typedef struct VskVringInflightDesc {
     uint8_t inflight;
     uint8_t padding[5];
@@ -66,8 +68,10 @@ typedef struct VskVringInflight {
 typedef struct VskVringConfig {
     unsigned int num;  /* descriptors; a power of 2, 32768 at the most */
 
-    /* The areas, mapped in one piece each; their alignment is the standard's:
-     * 16, 2 and 4. */
+    /*
+     * The areas, mapped in one piece each; their alignment is the standard's:
+     * 16, 2 and 4.
+     */
     void *desc;
     void *avail;
     void *used;
@@ -122,8 +126,10 @@ void vsk_vring_push(VskVring *vring, VskChain *chain, uint32_t len);
  */
 bool vsk_vring_publish(VskVring *vring);
 
-/* Whether the driver wants to be interrupted for what was published since the
- * last call (2.7.7). */
+/*
+ * Whether the driver wants to be interrupted for what was published since the
+ * last call (2.7.7).
+ */
 bool vsk_vring_wants_interrupt(VskVring *vring);
 
 /* See #VskDevOps.set_notification. */
@@ -132,8 +138,10 @@ bool vsk_vring_set_notification(VskVring *vring, bool enable);
 /* Whether a chain is there, one read of memory: for those who poll. */
 bool vsk_vring_has_avail(const VskVring *vring);
 
-/* The index in the available ring of the next chain: @base of the ring that
- * goes on with this one. */
+/*
+ * The index in the available ring of the next chain: @base of the ring that
+ * goes on with this one.
+ */
 uint16_t vsk_vring_base(const VskVring *vring);
 
 /* NULL, or what the driver did wrong, for a log. */

@@ -132,8 +132,10 @@ void vsk_conn_orphan(VskConn *conn)
 void vsk_conn_settle_ends(VskConn *conn)
 {
     bool drained = !vsk_stage_waits(&conn->stage);
-    /* The stream is closed below: each shutdown() would wake the host program
-     * once more. */
+    /*
+     * The stream is closed below: each shutdown() would wake the host program
+     * once more.
+     */
     bool closes = conn->phase == VSK_PHASE_DRAINING ||
                   conn->guest_shutdown == VSK_SHUTDOWN_BOTH;
 
@@ -142,8 +144,10 @@ void vsk_conn_settle_ends(VskConn *conn)
         return;
     }
     if (conn->lost && conn->to_guest != VSK_PIPE_OPEN) {
-        /* As Linux does when a program closes and data is unread; what the
-         * host program had sent itself went first. */
+        /*
+         * As Linux does when a program closes and data is unread; what the
+         * host program had sent itself went first.
+         */
         vsk_conn_reset(conn);
         return;
     }

@@ -23,14 +23,18 @@
 
 /* The guest's side of the handshake. */
 typedef enum VskPhase {
-    /* A host client waits; REQUEST is owed or sent.  Guest's RESPONSE or RST
-     * or the request timeout end this phase. */
+    /*
+     * A host client waits; REQUEST is owed or sent.  Guest's RESPONSE or RST
+     * or the request timeout end this phase.
+     */
     VSK_PHASE_REQUESTED,
     /* Both sides may send, as far as their pipes are open. */
     VSK_PHASE_ESTABLISHED,
-    /* Over for the guest, whose RST came or whose driver went away.  The
+    /*
+     * Over for the guest, whose RST came or whose driver went away.  The
      * stream stays until the host program has taken what is staged.  Not in
-     * the table any more: the guest may use the ports again. */
+     * the table any more: the guest may use the ports again.
+     */
     VSK_PHASE_DRAINING,
     /* Nothing left to do but, perhaps, an RST that is owed. */
     VSK_PHASE_DEAD,
@@ -204,8 +208,10 @@ typedef enum VskReadResult {
 VskReadResult vsk_conn_read(VskConn *conn, const struct iovec *iov,
                             unsigned int n_iov, size_t *ret_len);
 
-/* The header of one RW packet of @len bytes that vsk_conn_read() got; @last:
- * there are no more of them. */
+/*
+ * The header of one RW packet of @len bytes that vsk_conn_read() got; @last:
+ * there are no more of them.
+ */
 void vsk_conn_make_rw(VskConn *conn, uint32_t len, bool last,
                       VskHdr *ret_hdr);
 

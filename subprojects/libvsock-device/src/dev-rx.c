@@ -75,8 +75,10 @@ static unsigned int add_rx_area(VskDev *dev, unsigned int i,
                                  &len);
 }
 
-/* Make packets of @total bytes that were read into the first chains; one, if
- * there are none: an empty message.  Returns how many chains they took. */
+/*
+ * Make packets of @total bytes that were read into the first chains; one, if
+ * there are none: an empty message.  Returns how many chains they took.
+ */
 static unsigned int push_data(VskDev *dev, VskConn *conn, size_t total,
                               unsigned int n_chains)
 {

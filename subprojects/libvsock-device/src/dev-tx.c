@@ -46,8 +46,10 @@ static bool fits_batch(const Batch *batch, const VskHdr *hdr,
            batch->hdr.type == hdr->type;
 }
 
-/* Put an RW packet, which has payload, into the batch.  Of a batch, the flags
- * of the last packet count. */
+/*
+ * Put an RW packet, which has payload, into the batch.  Of a batch, the flags
+ * of the last packet count.
+ */
 static void add_to_batch(VskDev *dev, VskChain *chain, const VskHdr *hdr,
                          int64_t now_ms)
 {

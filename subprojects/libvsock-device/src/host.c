@@ -23,8 +23,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Stand for a listening socket where a client's handle would be: all bits but
- * the last ones, which are its VskType. */
+/*
+ * Stand for a listening socket where a client's handle would be: all bits but
+ * the last ones, which are its VskType.
+ */
 #define LISTENER_HANDLE (UINT64_MAX - 0xff)
 
 /* A client that has not yet written its line. */
@@ -417,12 +419,16 @@ static int connect_to(int fd, const char *base, uint32_t port)
     return err;
 }
 
-/* All users that a user namespace has no number for are this one, in Linux's
- * default: kernel.overflowuid. */
+/*
+ * All users that a user namespace has no number for are this one, in Linux's
+ * default: kernel.overflowuid.
+ */
 #define NO_USER 65534u
 
-/* Whether @name, as a program bound its socket to it, is @base with @port
- * behind it, and no other socket that somebody made a link to or renamed. */
+/*
+ * Whether @name, as a program bound its socket to it, is @base with @port
+ * behind it, and no other socket that somebody made a link to or renamed.
+ */
 static bool is_bound_there(const char *name, const char *base, uint32_t port,
                            const struct stat *dir)
 {

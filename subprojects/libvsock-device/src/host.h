@@ -28,8 +28,10 @@ VskHost *vsk_host_new(const char *path, bool seqpacket,
                       const char *shared_path, uint32_t line_timeout_ms,
                       GError **errp);
 
-/* How many clients without a line are kept: VSK_MAX_HOST_CLIENTS or fewer, and
- * at least one.  Each holds a descriptor. */
+/*
+ * How many clients without a line are kept: VSK_MAX_HOST_CLIENTS or fewer, and
+ * at least one.  Each holds a descriptor.
+ */
 void vsk_host_set_max_clients(VskHost *host, unsigned int max);
 
 /* Drop all clients, remove the socket and the lock. */
@@ -49,8 +51,11 @@ typedef enum VskHostResult {
 } VskHostResult;
 
 typedef struct VskHostNews {
-    int fd;         /* CLIENT: its socket, now the caller's; the next byte
-                     * read is the first behind its line */
+    /*
+     * CLIENT: its socket, now the caller's; the next byte read is the first
+     * behind its line.
+     */
+    int fd;
     uint32_t port;  /* CLIENT: of the guest */
     VskType type;   /* CLIENT: of its socket */
     VskRefusal why; /* REFUSED */

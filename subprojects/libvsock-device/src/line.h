@@ -29,8 +29,10 @@ char *vsk_line_room(VskLine *line, size_t *ret_room);
  */
 size_t vsk_line_part(const VskLine *line, size_t n);
 
-/* Add the first @n bytes that were written to vsk_line_room(); returns whether
- * the last of them is a newline. */
+/*
+ * Add the first @n bytes that were written to vsk_line_room(); returns whether
+ * the last of them is a newline.
+ */
 bool vsk_line_add(VskLine *line, size_t n);
 
 /**

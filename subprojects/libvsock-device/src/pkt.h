@@ -62,8 +62,10 @@ void vsk_hdr_encode(const VskHdr *hdr, const struct iovec *iov,
 bool vsk_hdr_check(const VskHdr *hdr, size_t room, uint64_t guest_cid,
                    bool seqpacket, VskRefusal *ret_why);
 
-/* The RST that answers @hdr where there is no flow: addresses swapped, same
- * type, all else zero (5.10.6.4). */
+/*
+ * The RST that answers @hdr where there is no flow: addresses swapped, same
+ * type, all else zero (5.10.6.4).
+ */
 void vsk_hdr_make_rst(const VskHdr *hdr, VskHdr *ret_rst);
 
 #endif /* VSK_PKT_H */

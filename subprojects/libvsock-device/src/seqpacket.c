@@ -55,8 +55,10 @@ static ssize_t receive_none(VskStreamSocket *s, int flags, bool *ret_end)
     return n;
 }
 
-/* Take the message out that was peeked at until its end; 0, or a negative
- * errno if it is there yet. */
+/*
+ * Take the message out that was peeked at until its end; 0, or a negative
+ * errno if it is there yet.
+ */
 static ssize_t drop_read(VskStreamSocket *s)
 {
     bool end;
@@ -76,8 +78,8 @@ static ssize_t look_ahead(VskStreamSocket *s)
         return n;
     }
     if (s->next.any) {
-        return 1; /* and an empty one must not be peeked at again: the kernel
-                   * would pass it over */
+        /* Not peeked at again: the kernel would pass an empty one over. */
+        return 1;
     }
     n = receive_none(s, MSG_PEEK | MSG_TRUNC, &end); /* SO_PEEK_OFF stays */
     if (n < 0) {

@@ -215,8 +215,10 @@ static bool start_listening(VskSocketFile *file, int sock_type, int backlog,
         return fail(errp, VSK_ERROR_SYSTEM, "cannot make a socket for", path,
                     errno);
     }
-    /* Before bind(), for Linux gives the file the mode of the socket: there
-     * is no moment at which others could connect. */
+    /*
+     * Before bind(), for Linux gives the file the mode of the socket: there
+     * is no moment at which others could connect.
+     */
     if (fchmod(fd, 0600) < 0 ||
         bind(fd, (struct sockaddr *)&file->addr, sizeof(file->addr)) < 0) {
         err = errno;

@@ -36,15 +36,19 @@ typedef struct VskStreamOps {
                      VskMessage *ret_msg);
     ssize_t (*writev)(VskStream *stream, const struct iovec *iov, int n_iov);
 
-    /* SHUT_RD: the host program can send no more; SHUT_WR: it reads an end
-     * of file. */
+    /*
+     * SHUT_RD: the host program can send no more; SHUT_WR: it reads an end
+     * of file.
+     */
     void (*shutdown)(VskStream *stream, int how);
 
     /* The guest accepted; its peer is our @host_port.  0 or negative errno. */
     int (*accepted)(VskStream *stream, uint32_t host_port);
 
-    /* What readv would return, 1 for any number of bytes, and for a message;
-     * takes none.  @ret_msg as in readv. */
+    /*
+     * What readv would return, 1 for any number of bytes, and for a message;
+     * takes none.  @ret_msg as in readv.
+     */
     ssize_t (*peek)(VskStream *stream, VskMessage *ret_msg);
 
     /* Whether both directions have ended, as when the host program closed. */

@@ -11,8 +11,10 @@
 
 typedef struct VskTable VskTable;
 
-/* @seed keys the hash, so that a guest cannot aim for collisions, and places
- * the first host port. */
+/*
+ * @seed keys the hash, so that a guest cannot aim for collisions, and places
+ * the first host port.
+ */
 VskTable *vsk_table_new(uint64_t seed);
 
 /* @table must be empty. */
@@ -46,8 +48,10 @@ VskConn *vsk_table_at(const VskTable *table, uint64_t handle);
 VskConn *vsk_table_slot(const VskTable *table, unsigned int i);
 unsigned int vsk_table_slots(const VskTable *table);
 
-/* A host port that is free for @guest_port, different from the last ones.
- * False if there is none. */
+/*
+ * A host port that is free for @guest_port, different from the last ones.
+ * False if there is none.
+ */
 bool vsk_table_pick_host_port(VskTable *table, uint32_t guest_port,
                               VskType type, uint32_t *ret_host_port);
 

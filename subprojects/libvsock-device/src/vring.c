@@ -345,8 +345,10 @@ static bool take_desc(VskVring *vring, VskElem *elem, Walk *walk)
     return true;
 }
 
-/* Go on to the next descriptor: as many times as the table has them, less one,
- * at the most. */
+/*
+ * Go on to the next descriptor: as many times as the table has them, less one,
+ * at the most.
+ */
 static bool next_desc(VskVring *vring, Walk *walk)
 {
     if (walk->desc.next >= walk->table.n) {

@@ -186,8 +186,10 @@ static size_t waiting(int fd)
     return ioctl(fd, FIONREAD, &n) == 0 ? (size_t)n : 0;
 }
 
-/* Let @msg be of part of its bytes only, of which there are @most, with the
- * help of @iov. */
+/*
+ * Let @msg be of part of its bytes only, of which there are @most, with the
+ * help of @iov.
+ */
 static void cut(struct msghdr *msg, struct iovec iov[static MAX_IOV],
                 size_t most, int err)
 {

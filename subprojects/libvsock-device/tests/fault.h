@@ -55,12 +55,16 @@ typedef enum FaultCall {
 
 /* What may stand for an errno, which is positive. */
 enum {
-    /* A stream socket moves one byte, or half of what was asked or is there;
-     * epoll_wait() tells of one event, or of half as many as asked. */
+    /*
+     * A stream socket moves one byte, or half of what was asked or is there;
+     * epoll_wait() tells of one event, or of half as many as asked.
+     */
     FAULT_ONE = -1,
     FAULT_HALF = -2,
-    /* epoll_wait() tells of all that is watched, ready or not, and of what was
-     * closed last. */
+    /*
+     * epoll_wait() tells of all that is watched, ready or not, and of what was
+     * closed last.
+     */
     FAULT_SPURIOUS = -3,
 };
 

@@ -108,8 +108,10 @@ void expect_shutdown(Flow *f, uint32_t flags);
 /* The next packet is RW with exactly @text, given room for it and more. */
 void expect_data(Flow *f, const char *text);
 
-/* The same, of a seqpacket flow, with VSK_SEQ_* in @flags; given room for
- * @room bytes. */
+/*
+ * The same, of a seqpacket flow, with VSK_SEQ_* in @flags; given room for
+ * @room bytes.
+ */
 void expect_part(Flow *f, size_t room, const char *text, uint32_t flags);
 void expect_message(Flow *f, const char *text);
 

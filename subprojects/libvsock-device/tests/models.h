@@ -118,8 +118,10 @@ HostEnd *host_end_accept(int listener, VskType type, uint32_t host_port);
 
 void host_end_close(HostEnd *end);
 
-/* Read, 64 KiB at most, or write up to @max bytes, or one message; true if
- * there was any. */
+/*
+ * Read, 64 KiB at most, or write up to @max bytes, or one message; true if
+ * there was any.
+ */
 bool host_end_read(HostEnd *end, uint32_t max);
 bool host_end_write(HostEnd *end, uint32_t max);
 

@@ -57,8 +57,10 @@ int mux_listen(MuxFixture *m, uint32_t port, int backlog);
 /* A host client that asks for @port of the guest, not yet served. */
 int mux_client(MuxFixture *m, uint32_t port);
 
-/* The guest connects from @guest_port to @listener at @host_port; returns the
- * host program's socket. */
+/*
+ * The guest connects from @guest_port to @listener at @host_port; returns the
+ * host program's socket.
+ */
 int mux_open(MuxFixture *m, int listener, uint32_t guest_port,
              uint32_t host_port);
 

@@ -53,8 +53,10 @@ void driver_desc_at(Driver *driver, uint64_t table, unsigned int i,
 /* Make the chain at @head available. */
 void driver_give(Driver *driver, uint16_t head);
 
-/* A chain of one descriptor, which is @head itself: 100 bytes at a place of
- * its own, to read or to write. */
+/*
+ * A chain of one descriptor, which is @head itself: 100 bytes at a place of
+ * its own, to read or to write.
+ */
 void driver_give_simple(Driver *driver, uint16_t head, bool writable);
 
 /* The device publishes what it pushed; whether it is to interrupt. */

@@ -11,8 +11,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* Count a call of @op.  True if it fails with *@ret_err, or moves at most
- * *@ret_max bytes. */
+/*
+ * Count a call of @op.  True if it fails with *@ret_err, or moves at most
+ * *@ret_max bytes.
+ */
 static bool is_faulty(ScriptedStream *s, ScriptedOp op, ssize_t *ret_err,
                       size_t *ret_max)
 {

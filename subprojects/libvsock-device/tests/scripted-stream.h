@@ -33,8 +33,7 @@ typedef struct ScriptedStream {
     GQueue sent;        /* seqpacket: GBytes, messages for the host program */
     GQueue waiting;     /* seqpacket: GBytes, messages of the host program */
     size_t at;          /* seqpacket: bytes of the first one that were read */
-    size_t room;        /* bytes, or messages, that can be written before
-                         * -EAGAIN */
+    size_t room;        /* bytes, or messages, until a write is -EAGAIN */
     bool ended;         /* host program: sends no more */
     bool deaf;          /* host program: reads no more */
     bool shut_rd;       /* shutdown(SHUT_RD) was called */
@@ -47,8 +46,10 @@ typedef struct ScriptedStream {
     ScriptedFault faults[SCRIPTED_OP_NUM];
 } ScriptedStream;
 
-/* A stream with room for all.  The close operation leaves it to be looked at:
- * it is the test's. */
+/*
+ * A stream with room for all.  The close operation leaves it to be looked at:
+ * it is the test's.
+ */
 ScriptedStream *scripted_stream_new(void);
 void scripted_stream_free(ScriptedStream *s);
 
@@ -59,8 +60,10 @@ ScriptedStream *scripted_stream_new_seqpacket(void);
 void scripted_stream_add_message(ScriptedStream *s, const void *bytes,
                                  size_t len);
 
-/* Fails the test unless this is the oldest message that was written, and
- * forgets it. */
+/*
+ * Fails the test unless this is the oldest message that was written, and
+ * forgets it.
+ */
 void scripted_stream_expect_message(ScriptedStream *s, const char *text);
 void scripted_stream_expect_message_bytes(ScriptedStream *s,
                                           const void *bytes, size_t len);

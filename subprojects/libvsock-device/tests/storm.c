@@ -22,8 +22,10 @@
 #define BUFFER_SIZE 1500
 #define MEMORY_SLACK 65536 /* bytes: what the allocator and GLib keep */
 
-/* Rounds without progress: of the first ones each takes a tenth of a second,
- * so that what is tried again is; then all timeouts run out, twice. */
+/*
+ * Rounds without progress: of the first ones each takes a tenth of a second,
+ * so that what is tried again is; then all timeouts run out, twice.
+ */
 #define PATIENT_ROUNDS 100
 #define IDLE_ROUNDS    108
 

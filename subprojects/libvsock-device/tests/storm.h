@@ -12,8 +12,10 @@
 
 typedef struct Storm Storm;
 
-/* Flows, each of @guest_sends and @host_sends bytes, or whole messages; then
- * each side says that it sends no more. */
+/*
+ * Flows, each of @guest_sends and @host_sends bytes, or whole messages; then
+ * each side says that it sends no more.
+ */
 typedef struct Scenario {
     const char *name;
     VskType type;
@@ -21,8 +23,11 @@ typedef struct Scenario {
     unsigned int n_host;  /* flows that host programs open */
     uint32_t guest_sends;
     uint32_t host_sends;
-    bool uneven;          /* of every other flow the guest sends a tenth, and
-                           * the host programs of the rest */
+    /*
+     * Of every other flow the guest sends a tenth, and the host programs of the
+     * rest.
+     */
+    bool uneven;
     bool fails;           /* not all flows are complete, in any weather */
     uint32_t window;      /* the device's, of each flow; 0: its default */
     uint32_t buf_alloc;   /* the guest's; 0: VM_BUF_ALLOC */
@@ -64,8 +69,10 @@ void storm_run(Storm *storm);
 /* All flows of the run were complete. */
 void storm_assert_complete(const Storm *storm);
 
-/* A clean connection each way works; then descriptors and memory are back, and
- * the device is idle. */
+/*
+ * A clean connection each way works; then descriptors and memory are back, and
+ * the device is idle.
+ */
 void storm_assert_calm(Storm *storm);
 
 /* For @weather. */

@@ -35,8 +35,10 @@ mode_t file_mode(const char *path);
 
 bool file_exists(const char *path);
 
-/* Unlike that of any other call or process of now: abstract socket names are
- * seen by all tests that run at the same time. */
+/*
+ * Unlike that of any other call or process of now: abstract socket names are
+ * seen by all tests that run at the same time.
+ */
 uint64_t unique_seed(void);
 
 /* Descriptors this process has open. */

@@ -154,8 +154,10 @@ static void test_flush_of_empty_messages_by_turns(void)
     flushes_by_turns("");
 }
 
-/* A message that comes while the rest waits for its turn does not pass it, and
- * the end comes last. */
+/*
+ * A message that comes while the rest waits for its turn does not pass it, and
+ * the end comes last.
+ */
 static void test_end_comes_behind_all_turns(void)
 {
     g_autoptr(Flow) f = flow_seqpacket_from_guest();
@@ -315,8 +317,10 @@ static void test_host_closes_in_the_middle_of_a_message(void)
     expect_dead(f);
 }
 
-/* What is lost to a host program that closed before: a message is, even an
- * empty one; a packet of nothing is not. */
+/*
+ * What is lost to a host program that closed before: a message is, even an
+ * empty one; a packet of nothing is not.
+ */
 static void test_message_for_a_host_that_closed(void)
 {
     static const struct {

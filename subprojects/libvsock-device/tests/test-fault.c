@@ -54,8 +54,10 @@ static void test_fails_the_nth_call(void)
     close(listener);
 }
 
-/* The rest is written when epoll tells that there is room, which it does when
- * it is asked, and when the host program has read. */
+/*
+ * The rest is written when epoll tells that there is room, which it does when
+ * it is asked, and when the host program has read.
+ */
 static void test_cuts_a_write_short(void)
 {
     g_autoptr(Vm) vm = vm_new();

@@ -24,8 +24,10 @@ static int try_connect(HostFixture *h, uint32_t port, VskType type,
 
 /* --- Listeners of other users -------------------------------------------- */
 
-/* The mode and owner of the directory, and whether the guest reaches a program
- * of @uid there. */
+/*
+ * The mode and owner of the directory, and whether the guest reaches a program
+ * of @uid there.
+ */
 typedef struct Row {
     mode_t mode;
     uid_t owner;

@@ -144,8 +144,10 @@ static int connect_to(HostFixture *h, VskType type, VskRefusal *ret_why)
     return vsk_host_connect(h->host, 3, 1024, 80, type, h->unique++, ret_why);
 }
 
-/* Where a program of the other type listens there is none; at the shared path
- * there may be one. */
+/*
+ * Where a program of the other type listens there is none; at the shared path
+ * there may be one.
+ */
 static void test_listener_of_the_other_type_is_passed_over(void)
 {
     static const VskType types[] = { VSK_TYPE_STREAM, VSK_TYPE_SEQPACKET };

@@ -247,8 +247,10 @@ static void test_socket_of_another_user_is_kept(void)
     place_expect(place, "3.vsock");
 }
 
-/* Another user's view: a lock that it may open, in a directory that it may
- * not write to. */
+/*
+ * Another user's view: a lock that it may open, in a directory that it may
+ * not write to.
+ */
 static void test_directory_of_another_user(void)
 {
     g_autoptr(Place) place = place_new("3.vsock");

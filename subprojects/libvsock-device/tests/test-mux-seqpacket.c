@@ -160,8 +160,10 @@ static void test_stream_clients_need_no_seqpacket(void)
 
 /* --- Memory --------------------------------------------------------------- */
 
-/* Let clients, of one type or of both, ask for flows until one is refused, and
- * leave; returns how many got one. */
+/*
+ * Let clients, of one type or of both, ask for flows until one is refused, and
+ * leave; returns how many got one.
+ */
 static uint32_t fill(MuxFixture *m, bool mixed, uint64_t max)
 {
     uint64_t cost = 0;

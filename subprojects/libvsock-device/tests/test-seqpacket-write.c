@@ -63,8 +63,10 @@ static void test_full_socket_takes_nothing_of_a_message(void)
     pair_free(&pair);
 }
 
-/* What the stage relies on: a socket without end would cost memory without
- * end, for empty messages take no credit. */
+/*
+ * What the stage relies on: a socket without end would cost memory without
+ * end, for empty messages take no credit.
+ */
 static void test_empty_messages_fill_a_socket(void)
 {
     Pair pair = pair_new();
@@ -82,8 +84,10 @@ static uint64_t wmem_max(void)
     return g_ascii_strtoull(text, NULL, 10);
 }
 
-/* An empty socket has room for a message of the window, whatever it is; and it
- * is what was asked for, if the kernel lets it. */
+/*
+ * An empty socket has room for a message of the window, whatever it is; and it
+ * is what was asked for, if the kernel lets it.
+ */
 static void test_message_of_the_window_always_fits(void)
 {
     static const uint32_t windows[] = { 1, 100, 8192, 65536, 262144 };
@@ -386,8 +390,10 @@ static void test_events(void)
 
 /* --- Closing -------------------------------------------------------------- */
 
-/* What the host program wrote and nobody read must not hide what it was
- * written: the kernel would report a reset first. */
+/*
+ * What the host program wrote and nobody read must not hide what it was
+ * written: the kernel would report a reset first.
+ */
 static void test_close_hides_no_message(void)
 {
     Pair pair = pair_new();

@@ -25,8 +25,10 @@ int unix_connect(const char *path);
 int unix_bind_seqpacket(const char *path, int backlog);
 int unix_connect_seqpacket(const char *path);
 
-/* The next connection of a listener, non-blocking; the test fails if there
- * is none. */
+/*
+ * The next connection of a listener, non-blocking; the test fails if there
+ * is none.
+ */
 int unix_accept(int listener);
 
 /* Whether a connection waits at the listener. */

@@ -33,8 +33,10 @@ typedef struct Vm {
 /* A device with the driver up, and 64 RX buffers of 4096 bytes. */
 Vm *vm_new(void);
 
-/* The same with @config (paths, CID and seed are filled in), without
- * buffers. */
+/*
+ * The same with @config (paths, CID and seed are filled in), without
+ * buffers.
+ */
 Vm *vm_new_bare(const VskDevConfig *config);
 
 /* As vm_new(); seqpacket is negotiated, and the guest's packets are of it. */
@@ -50,8 +52,10 @@ void vm_settle(Vm *vm);
 /* Let time pass, then settle. */
 void vm_passes(Vm *vm, int64_t ms);
 
-/* Stop the driver, forget its rings, and see that none is touched any more;
- * start it again. */
+/*
+ * Stop the driver, forget its rings, and see that none is touched any more;
+ * start it again.
+ */
 void vm_stop_driver(Vm *vm);
 void vm_start_driver(Vm *vm);
 
@@ -63,8 +67,10 @@ void vm_set_paused(Vm *vm, bool paused);
 VskHdr vm_hdr(const Vm *vm, VskOp op, uint32_t guest_port,
               uint32_t host_port);
 
-/* Put a packet into the TX ring, in pieces of the given sizes, which add up
- * to what it has; no kick. */
+/*
+ * Put a packet into the TX ring, in pieces of the given sizes, which add up
+ * to what it has; no kick.
+ */
 void vm_put_pieces(Vm *vm, const VskHdr *hdr, const void *payload, size_t len,
                    const size_t *sizes, unsigned int n);
 
