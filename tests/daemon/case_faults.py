@@ -85,6 +85,8 @@ def session(world, patience_s=WAIT_S):
         front.negotiate()
         front.set_inflight(front.get_inflight(3, 256), 3, 256)
         guest = Guest(front=front)
+        for ring in guest.rings:
+            ring.patience_s = patience_s
         from_host(world, guest, patience_s)
         from_guest(world, guest, patience_s)
         guest.stop()

@@ -67,6 +67,8 @@ class Region:
 class Ring:
     """A split virtqueue as the driver sees it, with EVENT_IDX."""
 
+    patience_s = WAIT_S                 # with a call that has to come
+
     def __init__(self, region, size=256, event_idx=True, first=0,
                  aligned=PAGE):
         self.region = region
@@ -178,7 +180,7 @@ class Ring:
             return True
         if self.used_words[1] == self.next_used:
             return False
-        check(readable(self.call_fd, WAIT_S),
+        check(readable(self.call_fd, self.patience_s),
               'there are used chains, and the device did not call')
         self.clear_call()
         return True
