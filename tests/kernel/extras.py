@@ -39,7 +39,7 @@ class Extra:
             copy = stage + there
             os.makedirs(os.path.dirname(copy), exist_ok=True)
             if os.path.isdir(path):
-                shutil.copytree(path, copy)
+                shutil.copytree(path, copy, dirs_exist_ok=True)
             else:
                 shutil.copy2(path, copy)
         contents.run(['sh', '-c', 'cat "$1" >"$2.new" && cd "$3" && find . |'
@@ -97,15 +97,26 @@ def stock_qemu(contents):
 
 def libvirt(contents):
     """Debian's libvirtd, its driver for QEMU and virsh; and the page that has
-    the tests' XML.  The helper saves and restores domains."""
+    the tests' XML.  One helper saves and restores domains, the other writes
+    their AppArmor profiles."""
     lib = '/usr/lib/x86_64-linux-gnu/libvirt/connection-driver'
     files = [(path, path) for path in (
         '/usr/sbin/libvirtd', '/usr/bin/virsh', '/usr/share/libvirt/cpu_map',
-        '/usr/lib/libvirt/libvirt_iohelper',
+        '/usr/lib/libvirt/libvirt_iohelper', '/usr/lib/libvirt/virt-aa-helper',
         f'{lib}/libvirt_driver_qemu.so')]
     files += contents.libraries([path for path, _ in files])
     page = 'docs/system/devices/vhost-vsock.rst'
-    return files + [(os.path.join(TOP, page), f'/{page}')]
+    return files + apparmor(contents) + [(os.path.join(TOP, page), f'/{page}')]
+
+
+def apparmor(contents):
+    """Debian's AppArmor with libvirt's profiles."""
+    wanted = {'apparmor': ['/sbin/apparmor_parser', '/etc/apparmor',
+                           '/etc/apparmor.d', '/usr/share/apparmor-features'],
+              'libvirt-daemon-system': ['/etc/apparmor.d']}
+    contents.run([os.path.join(TOP, 'scripts', 'unpack-packages'), *wanted])
+    return [(os.path.join(contents.build, 'unpacked', package) + path, path)
+            for package, paths in wanted.items() for path in paths]
 
 
 EXTRAS = {'migration': Extra('migration', stock_qemu, memory_mb=1400),
