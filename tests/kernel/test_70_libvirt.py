@@ -25,7 +25,7 @@ suite = Suite(timeout_s=400)
 USER = 'libvirt-qemu'
 RULES = '/etc/apparmor.d/local/abstractions/libvirt-qemu'
 # What Debian's libvirt-daemon-system does when it is installed, and systemd at
-# boot.  Each start of a domain compiles its profile six times, which takes a
+# boot.  Each start of a domain compiles its profile five times, which takes a
 # quarter of the time without the optimizations.
 SET_UP = f'''
 echo '{USER}:x:64055:64055::/var/lib/libvirt:/bin/false' >>/etc/passwd
