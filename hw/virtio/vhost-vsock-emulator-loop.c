@@ -163,8 +163,10 @@ static void loop_check_driver(VSockEmulator *e)
         same = same && loop_check_ring(e, i);
     }
     if (!same) {
-        /* Not by virtio_error(): its interrupt may want the BQL, which whoever
-         * waits for us holds. */
+        /*
+         * Not by virtio_error(): its interrupt may want the BQL, which whoever
+         * waits for us holds.
+         */
         error_report("vhost-vsock: CID %" PRIu64 ": the driver changed its "
                      "queues or its features while it uses them",
                      e->vsock->guest_cid);

@@ -132,8 +132,10 @@ static bool emulator_pop(void *opaque, VskQueue queue, VskChain *ret_chain)
     return true;
 }
 
-/* Not by virtqueue_unpop(): in a packed ring that goes one descriptor back
- * whatever the length of the chain. */
+/*
+ * Not by virtqueue_unpop(): in a packed ring that goes one descriptor back
+ * whatever the length of the chain.
+ */
 static void emulator_unpop(void *opaque, VskQueue queue, VskChain *chain)
 {
     VSockEmulator *e = opaque;
@@ -203,8 +205,10 @@ static void emulator_push(void *opaque, VskQueue queue, VskChain *chain,
     VirtQueueElement *elem = chain->elem;
 
     if (e->pushed[queue] == VHOST_VSOCK_VQ_SIZE) {
-        /* A driver may have set a larger queue, for which the virtio core has
-         * no room to remember more. */
+        /*
+         * A driver may have set a larger queue, for which the virtio core has
+         * no room to remember more.
+         */
         emulator_publish(e, queue);
         emulator_notify(e, queue);
     }

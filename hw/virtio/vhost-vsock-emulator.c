@@ -291,8 +291,10 @@ static bool check_iothread(VHostVSock *s, Error **errp)
     return true;
 }
 
-/* -daemonize changes the working directory.  A path that gets too long for a
- * socket by this is left as it is. */
+/*
+ * -daemonize changes the working directory.  A path that gets too long for a
+ * socket by this is left as it is.
+ */
 static char *absolute_path(const char *path)
 {
     g_autofree char *cwd = g_get_current_dir();

@@ -90,8 +90,10 @@ void vhost_vsock_loop_stop(VSockEmulator *e);
 /* Do what is wanted, and return when it is done. */
 void vhost_vsock_loop_sync(VSockEmulator *e);
 
-/* The same; the iothread takes the queues' notifications, or takes them no
- * more. */
+/*
+ * The same; the iothread takes the queues' notifications, or takes them no
+ * more.
+ */
 void vhost_vsock_loop_attach(VSockEmulator *e);
 void vhost_vsock_loop_detach(VSockEmulator *e);
 

@@ -10,7 +10,9 @@ import sys
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-sys.path.insert(0, os.path.join(HERE, '..', 'tools'))
+sys.path[:0] = [os.path.join(HERE, '..', 'tools'),
+                os.path.join(TOP, 'scripts')]
+from overlay import overlay_files  # noqa: E402
 from tap import Skip, Suite, check  # noqa: E402
 
 # Files that cannot carry a licence line, or are not ours to change.
@@ -23,6 +25,9 @@ QEMU_BUILDS = ('hw/virtio/vhost-vsock-pci.c', 'tests/qtest/vhost-vsock-test.c')
 BSD = 'subprojects/libvsock-device/'
 LONGEST = 800
 TEXT_WIDTH = 80
+# What begins a comment within a text is none.
+COMMENT_OR_STRING = re.compile(r'"(?:\\.|[^"\\\n])*"|'
+                               r"'(?:\\.|[^'\\\n])*'|/\*.*?\*/", re.S)
 
 suite = Suite()
 
@@ -113,6 +118,25 @@ def width():
             wrong += ['%s:%d' % (name, number) for number, line
                       in enumerate(text_of(name).splitlines(), 1)
                       if len(line) > TEXT_WIDTH]
+    offences(wrong)
+
+
+@suite.case('/tree/block-comments-of-the-series-are-as-qemu-wants-them')
+def block_comments():
+    """Of several lines: none behind code, and /* and */ on lines of their own."""
+    wrong = []
+    for name in overlay_files():
+        if not name.endswith(('.c', '.h')):
+            continue
+        text = text_of(name)
+        for found in COMMENT_OR_STRING.finditer(text):
+            lines = found.group().split('\n')
+            before = text[text.rfind('\n', 0, found.start()) + 1:found.start()]
+            if lines[0].startswith('/*') and len(lines) > 1 and (
+                    before.strip() or lines[0] not in ('/*', '/**') or
+                    lines[-1].strip() != '*/'):
+                wrong.append('%s:%d' % (
+                    name, text.count('\n', 0, found.start()) + 1))
     offences(wrong)
 
 
