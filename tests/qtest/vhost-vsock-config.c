@@ -10,7 +10,7 @@
 #define KERNEL_NODE "/dev/vhost-vsock"
 
 /* How long a daemon may take to listen, to let go, to end; times "slow". */
-#define PATIENCE_MS 5000
+#define PATIENCE_MS 20000
 
 /* What machines with PCI have alike; a macro, as it initializes a constant. */
 #define ON_PCI                                                              \
