@@ -152,7 +152,7 @@ static bool loop_check_ring(VSockEmulator *e, int queue)
  */
 static void loop_check_driver(VSockEmulator *e)
 {
-    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+    VirtIODevice *vdev = e->vdev;
     bool same;
 
     if (!e->told_driver_ok || vdev->broken) {

@@ -38,21 +38,9 @@ static bool range_is_ram(AddressSpace *as, hwaddr addr, hwaddr size,
     return true;
 }
 
-VSockRing vhost_vsock_emulator_get_ring(VSockEmulator *e, int queue)
-{
-    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
-
-    return (VSockRing) {
-        .size = virtio_queue_get_num(vdev, queue),
-        .desc = virtio_queue_get_desc_addr(vdev, queue),
-        .avail = virtio_queue_get_avail_addr(vdev, queue),
-        .used = virtio_queue_get_used_addr(vdev, queue),
-    };
-}
-
 bool vhost_vsock_emulator_ring_is_ram(VSockEmulator *e, int queue)
 {
-    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+    VirtIODevice *vdev = e->vdev;
     AddressSpace *as = vdev->dma_as;
 
     return !virtio_queue_get_desc_addr(vdev, queue) ||
@@ -68,7 +56,7 @@ bool vhost_vsock_emulator_check_rings(VSockEmulator *e)
 {
     for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
         if (!vhost_vsock_emulator_ring_is_ram(e, i)) {
-            virtio_error(VIRTIO_DEVICE(e->vsock), "vhost-vsock: CID %" PRIu64
+            virtio_error(e->vdev, "vhost-vsock: CID %" PRIu64
                          ": virtqueue %d is not in guest RAM",
                          e->vsock->guest_cid, i);
             return false;
@@ -139,7 +127,7 @@ static bool emulator_pop(void *opaque, VskQueue queue, VskChain *ret_chain)
 static void emulator_unpop(void *opaque, VskQueue queue, VskChain *chain)
 {
     VSockEmulator *e = opaque;
-    AddressSpace *as = VIRTIO_DEVICE(e->vsock)->dma_as;
+    AddressSpace *as = e->vdev->dma_as;
     VirtQueueElement *elem = chain->elem;
 
     for (unsigned int i = 0; i < elem->in_num; i++) {
@@ -170,7 +158,7 @@ static bool emulator_publish(VSockEmulator *e, VskQueue queue)
 
 static void emulator_notify(VSockEmulator *e, VskQueue queue)
 {
-    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+    VirtIODevice *vdev = e->vdev;
     VirtQueue *vq = emulator_vq(e, queue);
 
     if (vdev->broken) {
@@ -226,7 +214,7 @@ static bool emulator_set_notification(void *opaque, VskQueue queue,
     VSockEmulator *e = opaque;
     VirtQueue *vq = emulator_vq(e, queue);
 
-    if (VIRTIO_DEVICE(e->vsock)->broken) {
+    if (e->vdev->broken) {
         return false;
     }
     virtio_queue_set_notification(vq, enable);

@@ -36,7 +36,7 @@ static void note_rings(VSockEmulator *e)
  */
 static void look_up_rings(VSockEmulator *e)
 {
-    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+    VirtIODevice *vdev = e->vdev;
 
     for (int i = 0; i < VHOST_VSOCK_VQ_NUM; i++) {
         if (virtio_queue_get_desc_addr(vdev, i)) {
@@ -58,7 +58,7 @@ static void look_up_rings(VSockEmulator *e)
 static void tell_broken(void *opaque)
 {
     VSockEmulator *e = opaque;
-    VirtIODevice *vdev = VIRTIO_DEVICE(e->vsock);
+    VirtIODevice *vdev = e->vdev;
 
     if (vdev->broken && virtio_vdev_has_feature(vdev, VIRTIO_F_VERSION_1)) {
         vdev->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
@@ -388,6 +388,7 @@ bool vhost_vsock_emulator_init(VHostVSock *s, const char *why, Error **errp)
 
     e = g_new0(VSockEmulator, 1);
     e->vsock = s;
+    e->vdev = VIRTIO_DEVICE(s);
     e->iothread = s->iothread;
     e->dev = open_library(e, path, shared_path, errp);
     if (!e->dev) {

@@ -42,6 +42,7 @@ typedef struct VSockWish {
 
 typedef struct VSockEmulator {
     VHostVSock *vsock;
+    VirtIODevice *vdev; /* the same; a cast of QOM's looks at the type */
 
     /*
      * Where the library runs: @ctx is the iothread's, or the main loop's
@@ -107,7 +108,17 @@ void vhost_vsock_loop_kick(VSockEmulator *e, unsigned int queue);
 
 extern const VskDevOps vhost_vsock_emulator_queue_ops;
 
-VSockRing vhost_vsock_emulator_get_ring(VSockEmulator *e, int queue);
+/* Looked at before each call of the library. */
+static inline VSockRing vhost_vsock_emulator_get_ring(const VSockEmulator *e,
+                                                      int queue)
+{
+    return (VSockRing) {
+        .size = virtio_queue_get_num(e->vdev, queue),
+        .desc = virtio_queue_get_desc_addr(e->vdev, queue),
+        .avail = virtio_queue_get_avail_addr(e->vdev, queue),
+        .used = virtio_queue_get_used_addr(e->vdev, queue),
+    };
+}
 
 /* Whether all of it is in RAM, and can be written where it must be. */
 bool vhost_vsock_emulator_ring_is_ram(VSockEmulator *e, int queue);
