@@ -12,6 +12,8 @@
 
 /* Packets of fill-window carry this much, unless the step says other. */
 #define FILL_CHUNK 4096 /* bytes */
+/* On a busy machine credit takes its time, and then the window is not full. */
+#define FILL_SILENCE_MS 300
 
 bool vvt_run_build_hdr(VvtRun *run, const VvtStep *step, unsigned repetition,
                        VvtHdr *ret_hdr)
@@ -490,7 +492,7 @@ static bool do_fill_window(VvtRun *run, const VvtStep *step)
     g_autofree uint8_t *buf = g_malloc(chunk);
     VvtTx tx = { .payload = buf, .truncate = -1, .wait = true };
     CreditState state = { &tx.hdr, 1 };
-    uint64_t quiet_ms = vvt_run_timeout(run, step, VVT_SILENCE_MS);
+    uint64_t quiet_ms = vvt_run_timeout(run, step, FILL_SILENCE_MS);
 
     if (!need_open(run) || !vvt_run_build_hdr(run, step, 0, &tx.hdr)) {
         return false;
