@@ -166,5 +166,15 @@ def until(condition, what, timeout_s=10, step_s=0.01):
         time.sleep(step_s)
 
 
+def least(measure, enough, times=5):
+    """The least that @measure returns, which is called until that is @enough
+    or less: a busy machine may take longer, but not each time."""
+    value = measure()
+    while value > enough and times > 1:
+        value = min(value, measure())
+        times -= 1
+    return value
+
+
 if __name__ == '__main__':
     sys.exit(f'{os.path.basename(__file__)} is not a test by itself')
