@@ -109,15 +109,13 @@ static char *query_properties(VvtConfig *config)
 
 static bool parse_backend(const char *name, VvtBackend *ret_backend)
 {
-    VvtBackend b;
+    unsigned b = vvt_find_name(vvt_backend_name, VVT_BACKEND_NUM, name);
 
-    for (b = 0; b < VVT_BACKEND_NUM; b++) {
-        if (strcmp(name, vvt_backend_name[b]) == 0) {
-            *ret_backend = b;
-            return true;
-        }
+    if (b == VVT_BACKEND_NUM) {
+        return false;
     }
-    return false;
+    *ret_backend = b;
+    return true;
 }
 
 static char *check_kernel_node(void)

@@ -98,6 +98,17 @@ const char *const vvt_end_name[] = {
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(vvt_end_name) == VVT_END_NUM);
 
+unsigned vvt_find_name(const char *const *names, unsigned n,
+                       const char *name)
+{
+    unsigned i = 0;
+
+    while (i < n && strcmp(names[i], name) != 0) {
+        i++;
+    }
+    return i;
+}
+
 const char *vvt_op_name(VvtOp op)
 {
     return ops[op].name;
@@ -287,8 +298,7 @@ static bool parse_requires(const Place *at, const QDict *dict,
                            VvtScript *script, GError **errp)
 {
     g_autoptr(GPtrArray) names = parse_strings(at, dict, "_requires", errp);
-    unsigned i;
-    VvtBackend b;
+    unsigned i, b;
 
     if (!names) {
         return false;
@@ -308,11 +318,7 @@ static bool parse_requires(const Place *at, const QDict *dict,
             script->requires_little_endian = true;
             continue;
         }
-        for (b = 0; b < VVT_BACKEND_NUM; b++) {
-            if (strcmp(name, vvt_backend_name[b]) == 0) {
-                break;
-            }
-        }
+        b = vvt_find_name(vvt_backend_name, VVT_BACKEND_NUM, name);
         if (b == VVT_BACKEND_NUM) {
             fail(at, "_requires", errp, "\"%s\" is nothing that can be "
                  "required", name);
@@ -341,13 +347,10 @@ static bool parse_no_ends(const Place *at, const QDict *dict, const char *key,
          entry = qdict_next(reasons, entry)) {
         const char *name = qdict_entry_key(entry);
         g_autoptr(GPtrArray) reason = parse_strings(at, reasons, name, errp);
-        VvtEnd end = 0;
+        unsigned end = vvt_find_name(vvt_end_name, VVT_END_NUM, name);
 
         if (!reason) {
             return false;
-        }
-        while (end < VVT_END_NUM && strcmp(name, vvt_end_name[end]) != 0) {
-            end++;
         }
         if (end == VVT_END_NUM) {
             fail(at, name, errp, "there is no such end");

@@ -39,6 +39,10 @@ typedef enum VvtEnd {
 
 extern const char *const vvt_end_name[VVT_END_NUM];
 
+/* Where @name stands among @n names; @n if it is none of them. */
+unsigned vvt_find_name(const char *const *names, unsigned n,
+                       const char *name);
+
 typedef enum VvtOp {
     VVT_OP_SEND,
     VVT_OP_RECEIVE,
